@@ -1,0 +1,107 @@
+"""Encode columns of numbers as block payloads, and decode them again (the layout is in penstock_shared.layout)."""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from penstock_shared.errors import DataRefused
+from penstock_shared.layout import BLOCK_HEADER_BYTES, WIDTH_BYTES, Column
+
+PLAIN_DTYPES: dict[str, str] = {"u8": "<u1", "u16": "<u2", "u32": "<u4", "i64": "<i8", "f16": "<f2", "f32": "<f4"}
+
+
+@dataclass(frozen=True)
+class Values:
+    """Hold one column's numbers for some rows.
+
+    `numbers` is one per row, or for a list column all lists' values end to end with `lengths` per row.
+    `present` is a bool per row for a nullable column; a number that is not present is ignored.
+    """
+
+    numbers: np.ndarray
+    lengths: np.ndarray | None = None
+    present: np.ndarray | None = None
+
+    def slice(self, start: int, stop: int) -> "Values":
+        """Return the values of rows `start` to `stop`."""
+        present = None if self.present is None else self.present[start:stop]
+        if self.lengths is None:
+            return Values(self.numbers[start:stop], None, present)
+        first = int(self.lengths[:start].sum(dtype=np.int64))
+        lengths = self.lengths[start:stop]
+        return Values(self.numbers[first : first + int(lengths.sum(dtype=np.int64))], lengths, present)
+
+
+def encode_block(columns: tuple[Column, ...], values: list[Values], rows: int) -> bytes:
+    """Return the payload of one block of `rows` rows; `values` runs parallel to `columns`."""
+    parts = [struct.pack("<I", rows)]
+    for column, held in zip(columns, values, strict=True):
+        numbers = held.numbers
+        if column.nullable:
+            present = np.ones(rows, bool) if held.present is None else held.present
+            parts.append(np.packbits(present, bitorder="little").tobytes())
+            numbers = np.where(present, numbers, numbers.dtype.type(0))
+        if column.lengths is not None:
+            if held.lengths is None:
+                raise ValueError(f"column {column.name} is a list column, but its values have no lengths")
+            parts.append(encode_numbers(held.lengths, column.lengths))
+        parts.append(encode_numbers(numbers, column.storage))
+    return b"".join(parts)
+
+
+def decode_block(columns: tuple[Column, ...], payload: bytes, where: str) -> tuple[int, list[Values]]:
+    """Return (rows, values parallel to `columns`) of a block's payload.
+
+    Raises DataRefused naming `where` when the payload is not exactly as long as its columns need.
+    """
+    if len(payload) < BLOCK_HEADER_BYTES:
+        raise DataRefused(f"{where}: a block of {len(payload)} bytes has no row count; is it a penstock block?")
+    (rows,) = struct.unpack_from("<I", payload)
+    offset, values = BLOCK_HEADER_BYTES, []
+
+    def take(count: int, what: str) -> bytes:
+        nonlocal offset
+        piece = payload[offset : offset + count]
+        if len(piece) != count:
+            raise DataRefused(f"{where}: the block ends inside {what}: {len(payload)} bytes for {rows} rows is too short")
+        offset += count
+        return piece
+
+    for column in columns:
+        present = lengths = None
+        if column.nullable:
+            bits = np.frombuffer(take(-(-rows // 8), f"the presence bitmap of {column.name}"), np.uint8)
+            present = np.unpackbits(bits, count=rows, bitorder="little").astype(bool)
+        count = rows
+        if column.lengths is not None:
+            lengths = decode_numbers(take(rows * WIDTH_BYTES[column.lengths], f"the lengths of {column.name}"), column.lengths)
+            count = int(lengths.sum(dtype=np.int64))
+        piece = take(count * WIDTH_BYTES[column.storage], f"the values of {column.name}")
+        values.append(Values(decode_numbers(piece, column.storage), lengths, present))
+    if offset != len(payload):
+        raise DataRefused(f"{where}: the block has {len(payload) - offset} bytes more than its {rows} rows need")
+    return rows, values
+
+
+def encode_numbers(numbers: np.ndarray, storage: str) -> bytes:
+    """Return `numbers` in little-endian `storage` width; they must fit, which the caller has measured."""
+    if storage == "u24":
+        return np.ascontiguousarray(numbers.astype("<u4", copy=False)).view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    if storage == "bf16":
+        # Measured to be exact, so the low half of the float32 is zero and cutting it loses nothing.
+        return np.ascontiguousarray(numbers.astype("<f4", copy=False)).view("<u2")[1::2].tobytes()
+    return numbers.astype(PLAIN_DTYPES[storage], copy=False).tobytes()
+
+
+def decode_numbers(piece: bytes, storage: str) -> np.ndarray:
+    """Return the numbers of a piece in `storage` width: unsigned, int64, float16 or float32."""
+    if storage == "u24":
+        wide = np.zeros((len(piece) // 3, 4), np.uint8)
+        wide[:, :3] = np.frombuffer(piece, np.uint8).reshape(-1, 3)
+        return wide.view("<u4").reshape(-1)
+    if storage == "bf16":
+        wide_halves = np.zeros((len(piece) // 2, 2), "<u2")
+        wide_halves[:, 1] = np.frombuffer(piece, "<u2")
+        return wide_halves.view("<f4").reshape(-1)
+    return np.frombuffer(piece, PLAIN_DTYPES[storage])
