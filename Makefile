@@ -1,0 +1,55 @@
+# Every target says what it does in one comment, shown by `make help`.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+MEMBERS := shared dataprep training
+# The lock is complete, hence --no-deps; pip's own resolver stumbles over hashed requirements with extras.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --only-binary :all: --generate-hashes \
+	--no-emit-index-url --no-strip-extras --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types imports check lock bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+
+setup: $(STAMP) ## create .venv with both commands in .venv/bin (nothing to do when nothing changed)
+
+$(STAMP): requirements/dev.txt $(MEMBERS:%=%/pyproject.toml)
+	@command -v $(PYTHON) >/dev/null || { echo "make setup: $(PYTHON) not found; install Python 3.11, or name one: make PYTHON=/path/to/python3.11 setup" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --require-hashes --only-binary :all: -r requirements/dev.txt
+	$(INSTALL) --no-build-isolation --no-index $(MEMBERS:%=-e ./%)
+	$(BIN)/python -m pip check
+	@touch $@
+
+demo: setup ## generate a log, build and verify a dataset, train, evaluate, export, recommend; all in ./demo
+	@examples/demo.sh
+
+test: setup ## run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: setup ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## check type hints
+	$(BIN)/mypy
+
+imports: setup ## check that no package imports what it must not
+	$(BIN)/lint-imports
+
+check: lint types imports test ## run everything CI runs
+
+lock: setup ## recompile requirements/*.txt from requirements/*.in to the newest versions that fit
+	cd requirements && ../$(LOCK) dev.in -o dev.txt
+	cd requirements && for name in shared dataprep training benchmarks; do ../$(LOCK) -c dev.txt $$name.in -o $$name.txt || exit 1; done
+
+bench: setup ## measure preparation against a hand-written script (10M rows; minutes)
+	$(BIN)/python benchmarks/prepare.py
+
+clean: ## delete everything made here but .venv
+	rm -rf demo build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	find shared dataprep training tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

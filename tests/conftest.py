@@ -1,0 +1,55 @@
+"""Set up what every test relies on: the data folder, quiet TensorFlow, and a CI where nothing installed is skipped."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Read when TensorFlow is imported: the trainer stands on Keras 2, and start-up chatter hides test output.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NO_DATA = "no real data:"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the folder of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Return the folder of files that pin a format byte for byte."""
+    return REPOSITORY / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of the public data sets, or skip the test where it is absent."""
+    folder = Path(os.environ.get("PENSTOCK_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"{NO_DATA} {folder} is not a folder; set PENSTOCK_DATA to where the public data sets are")
+    return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Fail a skipped test under PENSTOCK_CI=1, where everything but the public data sets is installed."""
+    report = yield
+    excused = "PENSTOCK_DATA" in str(report.longrepr) or hasattr(report, "wasxfail")
+    if report.skipped and os.environ.get("PENSTOCK_CI") == "1" and not excused:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, but CI installs all it needs: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector):
+    """Fail a module that skips itself at collection under PENSTOCK_CI=1, as above."""
+    report = yield
+    if report.skipped and os.environ.get("PENSTOCK_CI") == "1" and "PENSTOCK_DATA" not in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"{collector.nodeid} was skipped, but CI installs all it needs: {report.longrepr}"
+    return report
