@@ -1,5 +1,6 @@
 """Encode columns of numbers as block payloads, and decode them again (the layout is in penstock_shared.layout)."""
 
+import functools
 import struct
 from dataclasses import dataclass
 
@@ -28,9 +29,13 @@ class Values:
         present = None if self.present is None else self.present[start:stop]
         if self.lengths is None:
             return Values(self.numbers[start:stop], None, present)
-        first = int(self.lengths[:start].sum(dtype=np.int64))
-        lengths = self.lengths[start:stop]
-        return Values(self.numbers[first : first + int(lengths.sum(dtype=np.int64))], lengths, present)
+        edges = self._edges
+        return Values(self.numbers[edges[start] : edges[stop]], self.lengths[start:stop], present)
+
+    @functools.cached_property
+    def _edges(self) -> np.ndarray:
+        assert self.lengths is not None
+        return np.append(0, np.cumsum(self.lengths, dtype=np.int64))
 
 
 def encode_block(columns: tuple[Column, ...], values: list[Values], rows: int) -> bytes:

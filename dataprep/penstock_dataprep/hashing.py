@@ -65,3 +65,20 @@ def string_buffers(tokens: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 def _low_bytes(count: np.ndarray) -> np.ndarray:
     masks = np.array([(1 << (8 * kept)) - 1 for kept in range(WORD_BYTES + 1)], np.uint64)
     return masks[count]
+
+
+def fold_words(state: np.ndarray, words: np.ndarray) -> None:
+    """Fold one uint64 word per row into the rows' hashes, in place."""
+    np.bitwise_xor(state, words, out=state)
+    mix64(state)
+
+
+def fold_lists(state: np.ndarray, words: np.ndarray, lengths: np.ndarray) -> None:
+    """Fold each row's list of words, preceded by its length, into the rows' hashes, in place."""
+    fold_words(state, lengths.astype(np.uint64))
+    starts = np.cumsum(lengths) - lengths
+    for position in range(int(lengths.max(initial=0))):
+        rows = np.flatnonzero(lengths > position)
+        folded = state[rows]
+        fold_words(folded, words[starts[rows] + position])
+        state[rows] = folded

@@ -33,8 +33,7 @@ def parse(model: type[Model], document: Any, where: str, refusal: type[PenstockE
     try:
         return model.model_validate_json(text)
     except ValidationError as fault:
-        lines = [f"{where}: {_explain(model, error)}" for error in fault.errors()]
-        raise refusal("\n".join(lines)) from None
+        raise refusal("\n".join(f"{where}: {line}" for line in _explain(model, json.loads(text), fault.errors()))) from None
 
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:
@@ -45,18 +44,49 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
     return f"{hint}known: {', '.join(choices) or 'none'}"
 
 
-def _explain(model: type[BaseModel], error: Any) -> str:
-    location = error["loc"]
-    path = ".".join(str(part) for part in location) or "document"
-    if error["type"] == "extra_forbidden":
-        return f"{path}: unknown key {location[-1]!r}; {nearest(str(location[-1]), _keys_at(model, location[:-1]))}"
-    if error["type"] == "missing":
-        return f"{path}: missing; it is required"
-    found = repr(error["input"])
-    if len(found) > LONGEST_SHOWN_VALUE:
-        found = found[:LONGEST_SHOWN_VALUE] + "..."
-    expected = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{path}: found {found}, expected {expected}"
+def _explain(model: type[BaseModel], document: Any, errors: typing.Sequence[Any]) -> list[str]:
+    found: dict[tuple[Any, ...], list[Any]] = {}
+    for error in errors:
+        found.setdefault(_path_in(document, error), []).append(error)
+    # Where one member of a union went deeper into the document, the complaints of the others say nothing.
+    deepest = [path for path in found if not any(other[: len(path)] == path and other != path for other in found)]
+    return [_explain_one(model, path, found[path]) for path in deepest]
+
+
+def _explain_one(model: type[BaseModel], path: tuple[Any, ...], errors: list[Any]) -> str:
+    place = ".".join(str(part) for part in path) or "document"
+    first = errors[0]
+    if first["type"] == "extra_forbidden":
+        return f"{place}: unknown key {str(path[-1])!r}; {nearest(str(path[-1]), _keys_at(model, first['loc'][:-1]))}"
+    if first["type"] == "missing":
+        return f"{place}: missing; it is required"
+    if first["type"] == "union_tag_invalid":
+        context = first["ctx"]
+        return f"{place}.{context['discriminator'].strip(chr(39))}: found {context['tag']!r}, expected {context['expected_tags']}"
+    shown = repr(first["input"])
+    if len(shown) > LONGEST_SHOWN_VALUE:
+        shown = shown[:LONGEST_SHOWN_VALUE] + "..."
+    prefixes = ("Value error, ", "Input should be ")
+    allowed = []
+    for error in errors:
+        expected = error["msg"]
+        for prefix in prefixes:
+            expected = expected.removeprefix(prefix)
+        allowed.append(expected)
+    return f"{place}: found {shown}, expected {' or '.join(allowed)}"
+
+
+def _path_in(document: Any, error: Any) -> tuple[Any, ...]:
+    """Return an error's location without the union tags that pydantic adds to it."""
+    path: list[Any] = []
+    for position, part in enumerate(error["loc"]):
+        inside = part in document if isinstance(document, dict) else isinstance(part, int)
+        if inside:
+            document = document[part]
+        elif not (error["type"] == "missing" and position == len(error["loc"]) - 1):
+            continue
+        path.append(part)
+    return tuple(path)
 
 
 def _keys_at(model: type[BaseModel], location: tuple[Any, ...]) -> set[str]:
@@ -73,8 +103,10 @@ def _step(annotation: Any, part: Any) -> list[Any]:
         origin, arguments = typing.get_origin(found), typing.get_args(found)
         if _is_model(found):
             fields = {field.alias or name: field.annotation for name, field in found.model_fields.items()}
-            # A part that is no field is the tag of a union that pydantic put into the path.
-            inner.append(fields[part] if part in fields else found)
+            if part in fields:
+                inner.append(fields[part])
+            elif part == found.__name__ or any(part in typing.get_args(field) for field in fields.values()):
+                inner.append(found)  # The part is no key: pydantic put the union's tag into the path.
         elif origin is dict:
             inner.append(arguments[1])
         elif origin in (list, tuple):

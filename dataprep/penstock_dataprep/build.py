@@ -1,0 +1,137 @@
+"""Build a dataset: check everything that can be known to fail, reuse what is published, run the job."""
+
+import concurrent.futures
+import contextlib
+import logging
+import os
+
+from apache_beam import Pipeline
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineState
+
+from penstock_dataprep import pipeline
+from penstock_dataprep.job import Job
+from penstock_dataprep.progress import BOARD, shown
+from penstock_dataprep.refusal import noted
+from penstock_dataprep.sources import FORMATS
+from penstock_dataprep.spec import Spec
+from penstock_dataprep.storage import exists, filesystem, join, read_bytes, remove
+from penstock_dataprep.targets import resolve_targets
+from penstock_shared.errors import DataRefused, PenstockError, UserMistake
+from penstock_shared.layout import LAYOUT_VERSION
+from penstock_shared.manifest import SourceFile, fingerprint, load_manifest
+
+VERSION_DIGITS = 12
+IN_PROCESS = ("--runner=FnApiRunner", "--direct_running_mode=multi_threading")
+
+
+def build(spec: Spec, root: str, runner_flags: list[str]) -> tuple[str, bool]:
+    """Build the dataset of a spec under `root`; return (path of its manifest, whether it was there already).
+
+    `runner_flags` are Beam pipeline options; none means Beam's in-process runner with a thread per core.
+    Raises UserMistake before any work for what the spec or the source's schema rule out, DataRefused for data.
+    """
+    job = plan(spec, root, runner_flags)
+    if exists(job.manifest_path):
+        load_manifest(read_bytes(job.manifest_path), job.manifest_path)
+        return job.manifest_path, True
+    with contextlib.suppress(FileNotFoundError):
+        job.scratch.remove()
+    BOARD.clear()
+    BOARD.start("read", job.rows_expected)
+    try:
+        with shown(BOARD):
+            _run(job, runner_flags)
+    except PenstockError:
+        remove(job.folder)
+        raise
+    finally:
+        job.scratch.remove()
+        _remove_if_empty(join(job.base, ".scratch"))
+        _remove_if_empty(job.base)
+    return job.manifest_path, False
+
+
+def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:
+    """Find the source's files, check their columns against the spec and cut them into units of work."""
+    source = spec.source
+    files = tuple(found for pattern in source.patterns for found in _list_files(pattern))
+    read_format = FORMATS[source.format]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        columns = list(pool.map(lambda file: read_format.columns(file.path, source), files))
+        targets = resolve_targets(spec, columns[0], files[0].path)
+        for file, found in zip(files[1:], columns[1:], strict=True):
+            if resolve_targets(spec, found, file.path) != targets:
+                raise UserMistake(f"{file.path}: its column types differ from those of {files[0].path}; set their dtype")
+        units = [unit for found in pool.map(lambda file: read_format.units(file.path), files) for unit in found]
+    request = fingerprint(
+        {
+            "spec": spec.model_dump(mode="json", by_alias=True),
+            "source": [file.model_dump() for file in files],
+            "layout_version": LAYOUT_VERSION,
+        }
+    )
+    used = {target.source for target in targets}
+    return Job(
+        spec=spec,
+        targets=targets,
+        source_columns={name: str(found or "text") for name, found in columns[0].items() if name in used},
+        files=files,
+        units=tuple(units),
+        rows_expected=None,
+        base=join(root, spec.name),
+        version=request[:VERSION_DIGITS],
+        fingerprint=request,
+        runner=_options(runner_flags).get_all_options()["runner"] or "FnApiRunner",
+    )
+
+
+def _run(job: Job, runner_flags: list[str]) -> None:
+    # The runner logs a failed step with a trace; what the user needs to know is in the refusal.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    try:
+        running = Pipeline(options=_options(runner_flags))
+        pipeline.build(running, job)
+        state = running.run().wait_until_finish()
+    except Exception as fault:
+        raise noted(job) or fault from None
+    if state not in (None, PipelineState.DONE):
+        raise noted(job) or PenstockError(f"the runner ended the job as {state}; see its log")
+    if not exists(job.manifest_path):
+        raise noted(job) or PenstockError(f"{job.manifest_path}: the job ended without publishing; see the runner's log")
+
+
+def _options(runner_flags: list[str]) -> PipelineOptions:
+    flags = runner_flags or [*IN_PROCESS, f"--direct_num_workers={os.cpu_count() or 1}"]
+    return PipelineOptions(flags)
+
+
+def _list_files(pattern: str) -> list[SourceFile]:
+    system, inner = filesystem(pattern)
+    remote = pattern.partition("://")[0] + "://" if "://" in pattern else ""
+    paths = sorted(system.glob(inner)) if any(mark in inner for mark in "*?[") else [inner]
+    if "://" not in pattern and not os.path.isabs(pattern):
+        paths = [os.path.relpath(path) for path in paths]
+    if not paths:
+        raise UserMistake(f"source.files: nothing matches {pattern}; is it relative to the folder you run the command in?")
+    found = []
+    for path in paths:
+        try:
+            info = system.info(path)
+        except FileNotFoundError:
+            raise UserMistake(f"source.files: {pattern} does not exist (looked from {os.getcwd()})") from None
+        except PermissionError:
+            raise UserMistake(f"source.files: {pattern}: permission denied") from None
+        if info["type"] == "directory":
+            raise UserMistake(f"source.files: {pattern} is a folder; name its files, for example {pattern.rstrip('/')}/*")
+        modified = info.get("generation") or info.get("etag") or info.get("mtime") or info.get("updated") or ""
+        found.append(SourceFile(path=remote + path, bytes=int(info["size"]), modified=str(modified)))
+    if sum(file.bytes for file in found) == 0:
+        raise DataRefused(f"source.files: {pattern} is empty; expected rows")
+    return found
+
+
+def _remove_if_empty(folder: str) -> None:
+    if "://" not in folder:
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)

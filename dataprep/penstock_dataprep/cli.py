@@ -1,0 +1,94 @@
+"""Parse the command line of penstock-data and run one command."""
+
+import argparse
+import sys
+
+from penstock_shared.errors import PenstockError
+
+EXAMPLES = """examples:
+  penstock-data generate LOG --rows 1_000_000 --users 100_000 --items 20_000 --seed 7
+  penstock-data build spec.yaml --out DATASETS
+  penstock-data verify DATASETS/movielens/4f0c2a9d1e77/manifest.json
+  penstock-data show DATASETS/movielens/4f0c2a9d1e77/manifest.json --json
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of every command and flag."""
+    root = argparse.ArgumentParser(
+        prog="penstock-data",
+        description="Turn interaction logs into vocab-mapped, shuffled, sharded TFRecord datasets.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    generate = commands.add_parser("generate", help="make a synthetic log with the statistics of a real one")
+    generate.add_argument("log", help="folder for the Parquet files")
+    generate.add_argument("--rows", type=int, default=1_000_000, help="rows to write (default: 1_000_000)")
+    generate.add_argument("--users", type=int, default=100_000, help="distinct users (default: 100_000)")
+    generate.add_argument("--items", type=int, default=20_000, help="distinct items (default: 20_000)")
+    generate.add_argument("--seed", type=int, default=7, help="seed of all randomness (default: 7)")
+    generate.add_argument("--files", type=int, default=None, help="number of files (default: by rows)")
+
+    build = commands.add_parser(
+        "build",
+        help="build the dataset of a spec, or find it already built",
+        description="Build the dataset of a spec. The last line of standard output is the manifest's path. "
+        "Flags after -- go to Beam, for example: -- --runner=DataflowRunner --project=P --region=R",
+    )
+    build.add_argument("spec", help="the spec, a YAML file")
+    build.add_argument("--out", required=True, help="folder or URL under which datasets live")
+    build.add_argument("runner_flags", nargs="*", metavar="-- BEAM_FLAG", help="pipeline options for another runner")
+
+    verify = commands.add_parser("verify", help="read every byte of a dataset and check all its manifest claims")
+    verify.add_argument("manifest", help="path or URL of a manifest.json")
+
+    show = commands.add_parser("show", help="print what a dataset holds")
+    show.add_argument("manifest", help="path or URL of a manifest.json")
+    show.add_argument("--json", action="store_true", help="print the manifest as JSON for a machine")
+    return root
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 2 the user's mistake, 3 data refused, 1 anything else."""
+    chosen = parser().parse_args(arguments)
+    try:
+        COMMANDS[chosen.command](chosen)
+    except PenstockError as refusal:
+        print(f"penstock-data: {refusal}", file=sys.stderr)
+        return refusal.exit_code
+    except KeyboardInterrupt:
+        print("penstock-data: interrupted; nothing was published", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _generate(chosen: argparse.Namespace) -> None:
+    from penstock_dataprep.commands import run_generate
+
+    run_generate(chosen.log, chosen.rows, chosen.users, chosen.items, chosen.seed, chosen.files)
+
+
+def _build(chosen: argparse.Namespace) -> None:
+    from penstock_dataprep.commands import run_build
+
+    run_build(chosen.spec, chosen.out, chosen.runner_flags)
+
+
+def _verify(chosen: argparse.Namespace) -> None:
+    from penstock_dataprep.commands import run_verify
+
+    run_verify(chosen.manifest)
+
+
+def _show(chosen: argparse.Namespace) -> None:
+    from penstock_dataprep.commands import run_show
+
+    run_show(chosen.manifest, chosen.json)
+
+
+COMMANDS = {"generate": _generate, "build": _build, "verify": _verify, "show": _show}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Run each command of penstock-data, and print what it did."""
+
+import logging
+import sys
+import time
+import warnings
+
+from penstock_dataprep.spec import load_spec
+from penstock_dataprep.storage import read_bytes
+from penstock_shared.errors import UserMistake
+from penstock_shared.manifest import dump_manifest, load_manifest
+
+
+def run_generate(log: str, rows: int, users: int, items: int, seed: int, files: int | None) -> None:
+    """Write a synthetic log."""
+    from penstock_dataprep.generate import generate
+    from penstock_dataprep.progress import BOARD, shown
+
+    started = time.monotonic()
+    BOARD.clear()
+    BOARD.start("generate", rows)
+    with shown(BOARD):
+        generate(log, rows, users, items, seed, files, lambda written: BOARD.advance("generate", written))
+    seconds = time.monotonic() - started
+    print(f"generated {rows:,} rows in {log} ({seconds:.1f} s, {rows / seconds:,.0f} rows/s)")
+
+
+def run_build(spec_path: str, root: str, runner_flags: list[str]) -> None:
+    """Build a dataset, or find it built; the last line printed is the manifest's path."""
+    spec = load_spec(spec_path, _read_text(spec_path))
+    started = time.monotonic()
+    _quiet_third_parties()
+    from penstock_dataprep.build import build
+
+    path, reused = build(spec, root, runner_flags)
+    manifest = load_manifest(read_bytes(path), path)
+    seconds = time.monotonic() - started
+    verb = "reused" if reused else "built"
+    splits = ", ".join(f"{split.rows:,} {name}" for name, split in manifest.splits.items())
+    rejected = sum(manifest.accounting.rejected.values())
+    print(f"{verb} {manifest.name} version {manifest.version}: {splits} rows, {rejected:,} rejected")
+    if not reused:
+        print(f"read {manifest.accounting.read:,} rows in {seconds:.1f} s, {manifest.accounting.read / seconds:,.0f} rows/s")
+    print(path)
+
+
+def run_verify(path: str) -> None:
+    """Read every byte of a dataset and check all its manifest claims."""
+    from penstock_dataprep.progress import BOARD, shown
+    from penstock_dataprep.verify import verify
+
+    manifest = load_manifest(_read_dataset(path), path)
+    started = time.monotonic()
+    BOARD.clear()
+    BOARD.start("verify", manifest.accounting.written)
+    with shown(BOARD):
+        claims = verify(manifest, path)
+    rows, seconds = manifest.accounting.written, time.monotonic() - started
+    print(f"verified {manifest.name} version {manifest.version}: {claims:,} claims hold over {rows:,} rows ({seconds:.1f} s)")
+
+
+def run_show(path: str, as_json: bool) -> None:
+    """Print what a dataset holds."""
+    from penstock_dataprep.show import describe
+
+    manifest = load_manifest(_read_dataset(path), path)
+    print(dump_manifest(manifest).rstrip() if as_json else describe(manifest))
+
+
+def _read_text(path: str) -> str:
+    try:
+        return read_bytes(path).decode("utf-8")
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserMistake(f"{path}: no such file; expected a spec in YAML") from None
+    except UnicodeDecodeError as fault:
+        raise UserMistake(f"{path}: not UTF-8 text ({fault}); expected a spec in YAML") from None
+
+
+def _read_dataset(path: str) -> bytes:
+    try:
+        return read_bytes(path)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise UserMistake(f"{path}: no such file; expected the path of a manifest.json") from None
+
+
+def _quiet_third_parties() -> None:
+    """Keep Beam's and google-auth's advice for developers away from users; their errors still show."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    logging.getLogger().setLevel(logging.ERROR)

@@ -1,0 +1,97 @@
+"""Map a staged batch's tokens to ids, and deal its rows to shards."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from penstock_dataprep.design import Design
+from penstock_dataprep.numbering import Numbering, index_name
+from penstock_dataprep.scratch import Scratch
+from penstock_dataprep.shuffle import shard_of
+from penstock_dataprep.split import SPLITS, Splitter
+from penstock_dataprep.staged import PLACE, Staged, StagedColumn, StagedRows, read_rows, read_tokens
+from penstock_dataprep.targets import Target
+from penstock_dataprep.token_index import ABSENT, TokenIndex
+from penstock_shared.layout import Column
+from penstock_shared.tokens import FIRST_OOV_ID, NULL_ID
+
+# In memory a number takes the next width that the machine has.
+SEGMENT_DTYPES = {"u8": "u1", "u16": "u2", "u24": "u4", "u32": "u4", "i64": "i8", "f16": "f2", "bf16": "f4", "f32": "f4"}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Point at the rows of one staged batch that go to one shard: one batch of an Arrow IPC file."""
+
+    file: str
+    position: int
+    rows: int
+
+
+def map_batch(
+    staged: Staged,
+    targets: tuple[Target, ...],
+    splitter: Splitter,
+    design: Design,
+    numberings: dict[str, Numbering],
+    scratch: Scratch,
+) -> tuple[list[tuple[int, Segment]], Counter[str]]:
+    """Write a staged batch's rows by shard; return (shard number, segment) pairs and out-of-vocabulary values by feature."""
+    rows = read_rows(staged, targets, scratch)
+    oov: Counter[str] = Counter()
+    columns = {}
+    for target, column in zip(targets, design.columns, strict=True):
+        held = rows.columns[target.name]
+        if target.vocabulary is not None:
+            numbers, oov[target.name] = _ids(staged, target, held.numbers, numberings[target.vocabulary], scratch)
+        else:
+            numbers = held.numbers
+        columns[target.name] = _to_arrow(numbers, held, column)
+    order, found, edges = _deal(splitter.assign(staged, rows, scratch), rows, design)
+    table = pa.RecordBatch.from_arrays([pa.array(rows.place), *columns.values()], names=[PLACE, *columns])
+    dealt = table.take(pa.array(order))
+    file = f"segments/{staged.label}"
+    pieces = [dealt.slice(start, stop - start) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    scratch.write_batches(file, pieces)
+    segments = [Segment(file, position, piece.num_rows) for position, piece in enumerate(pieces)]
+    return list(zip(found.tolist(), segments, strict=True)), oov
+
+
+def _ids(
+    staged: Staged, target: Target, codes: np.ndarray, numbering: Numbering, scratch: Scratch
+) -> tuple[np.ndarray, int]:
+    """Return (the id of each code, how many are out of the vocabulary)."""
+    _, hashes = read_tokens(staged, target.name, scratch)
+    ids = TokenIndex.load(scratch, index_name(numbering.vocabulary)).find(hashes)
+    is_oov = ids == ABSENT
+    buckets = (hashes[is_oov] >> np.uint64(1)).astype(np.int64) % numbering.rules.oov_buckets
+    ids[is_oov] = FIRST_OOV_ID + buckets
+    # Position -1, the null code, picks the last entry.
+    oov_values = int(np.append(is_oov, False)[codes].sum()) if is_oov.any() else 0
+    return np.append(ids, NULL_ID).astype(np.uint32)[codes], oov_values
+
+
+def _to_arrow(numbers: np.ndarray, held: StagedColumn, column: Column) -> pa.Array:
+    stored = numbers.astype(SEGMENT_DTYPES[column.storage], copy=False)
+    if held.lengths is not None:
+        offsets = np.append(0, np.cumsum(held.lengths)).astype(np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(stored))
+    return pa.array(stored, mask=None if held.present is None else ~held.present)
+
+
+def _deal(assigned: np.ndarray, rows: StagedRows, design: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (row order by shard, the shard numbers that occur, the edges between them in that order)."""
+    counts = np.array([design.shards.get(split, 0) for split in SPLITS])
+    firsts = np.cumsum(counts) - counts
+    numbers = np.empty(len(assigned), np.int64)
+    for split in range(len(SPLITS)):
+        members = np.flatnonzero(assigned == split)
+        numbers[members] = firsts[split] + shard_of(rows.place[members], int(counts[split]))
+    total = int(counts.sum())
+    # numpy sorts 8- and 16-bit keys by radix, in linear time.
+    order = np.argsort(numbers.astype(np.uint8 if total < 2**8 else np.uint16 if total < 2**16 else np.uint32), kind="stable")
+    sizes = np.bincount(numbers, minlength=total)
+    found = np.flatnonzero(sizes)
+    return order, found, np.append(0, np.cumsum(sizes[found]))

@@ -1,0 +1,169 @@
+"""Give every token its id by prefix sums over sorted bands, and write vocabularies and their lookup tables."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from penstock_dataprep.blocks import Values, encode_block
+from penstock_dataprep.facts import share
+from penstock_dataprep.hashing import string_buffers
+from penstock_dataprep.scratch import Scratch
+from penstock_dataprep.spec import VocabularySpec
+from penstock_dataprep.storage import join, write_bytes
+from penstock_dataprep.tfrecord import frame
+from penstock_dataprep.token_index import TokenIndex
+from penstock_dataprep.vocabulary import Band
+from penstock_shared.errors import DataRefused
+from penstock_shared.layout import Column, narrowest_integer, narrowest_length
+from penstock_shared.manifest import Vocabulary, VocabularyShard, vocabulary_digest
+from penstock_shared.tokens import first_token_id
+
+TOKENS_PER_SHARD = 1 << 22
+TOKENS_PER_BLOCK = 1 << 16
+LARGEST_SIZE = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Point at some of a sorted band's first tokens: rows `start` to `stop` of its file, the first with `rank`."""
+
+    file: str
+    start: int
+    stop: int
+    rank: int
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Hold what fixes a vocabulary's ids: its pieces in rank order, and how its tokens and counts are stored."""
+
+    vocabulary: str
+    rules: VocabularySpec
+    token_dtype: str
+    shared_by: tuple[str, ...]
+    tokens: int
+    counted: int
+    covered: int
+    pieces: tuple[Piece, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def size(self) -> int:
+        """Return the number of ids, reserved ones included."""
+        return first_token_id(self.rules.oov_buckets) + self.tokens
+
+    def shards(self) -> list[tuple[Piece, ...]]:
+        """Cut the pieces into runs of at most TOKENS_PER_SHARD tokens, one per vocabulary file."""
+        found: list[list[Piece]] = []
+        for piece in self.pieces:
+            for shard in range(piece.rank // TOKENS_PER_SHARD, (piece.rank + piece.stop - piece.start - 1) // TOKENS_PER_SHARD + 1):
+                low = max(piece.rank, shard * TOKENS_PER_SHARD)
+                high = min(piece.rank + piece.stop - piece.start, (shard + 1) * TOKENS_PER_SHARD)
+                if shard == len(found):
+                    found.append([])
+                shift = piece.start - piece.rank
+                found[shard].append(Piece(piece.file, low + shift, high + shift, low))
+        return [tuple(pieces) for pieces in found]
+
+    def entry(self, shards: tuple[VocabularyShard, ...]) -> Vocabulary:
+        """Return the manifest's entry for the vocabulary written as `shards`."""
+        return Vocabulary(
+            token_dtype="int64" if self.token_dtype == "int64" else "string",
+            encoding=self.rules.encoding,
+            size=self.size,
+            tokens=self.tokens,
+            oov_buckets=self.rules.oov_buckets,
+            min_count=self.rules.min_count,
+            max_size=self.rules.max_size,
+            counted_over=self.rules.of,
+            counted_values=self.counted,
+            coverage=share(self.covered, self.counted),
+            shared_by=self.shared_by,
+            columns=self.columns,
+            shards=shards,
+            digest=vocabulary_digest(self.rules.oov_buckets, self.columns, shards),
+        )
+
+
+def number(
+    vocabulary: str, rules: VocabularySpec, token_dtype: str, shared_by: tuple[str, ...], bands: list[Band], scratch: Scratch
+) -> Numbering:
+    """Rank a vocabulary's bands, most frequent first, up to `max_size` tokens.
+
+    Raises DataRefused when the ids do not fit int32, the id dtype of this format.
+    """
+    admitted = sorted((band for band in bands if band.band > 0), key=lambda band: -band.band)
+    limit = rules.max_size or LARGEST_SIZE
+    pieces, rank, covered = [], 0, 0
+    for band in admitted:
+        kept = min(band.tokens, limit - rank)
+        if kept > 0:
+            piece = Piece(band.file, 0, kept, rank)
+            pieces.append(piece)
+            rank += kept
+            whole = kept == band.tokens
+            covered += band.counted if whole else int(read_pieces((piece,), scratch).column("count").to_numpy().sum())
+    if first_token_id(rules.oov_buckets) + rank > LARGEST_SIZE:
+        raise DataRefused(f"columns.{vocabulary}.vocabulary: {rank} tokens do not fit int32 ids; raise min_count")
+    return Numbering(
+        vocabulary=vocabulary,
+        rules=rules,
+        token_dtype=token_dtype,
+        shared_by=shared_by,
+        tokens=rank,
+        counted=sum(band.counted for band in bands),
+        covered=covered,
+        pieces=tuple(pieces),
+        columns=_columns(token_dtype, admitted),
+    )
+
+
+def _columns(token_dtype: str, bands: list[Band]) -> tuple[Column, ...]:
+    if token_dtype == "int64":
+        smallest = min((band.smallest_token for band in bands), default=0)
+        token = Column(name="token", storage=narrowest_integer(smallest, max((b.largest_token for b in bands), default=0)))
+    else:
+        longest = max((band.longest_token for band in bands), default=0)
+        token = Column(name="token", storage="u8", lengths=narrowest_length(longest))
+    largest_count = max((band.largest_count for band in bands), default=0)
+    return (token, Column(name="count", storage=narrowest_integer(0, largest_count)))
+
+
+def read_pieces(pieces: tuple[Piece, ...], scratch: Scratch) -> pa.RecordBatch:
+    """Return the (token, hash, count) rows of some pieces, in rank order."""
+    parts = [scratch.read_batch(piece.file).slice(piece.start, piece.stop - piece.start) for piece in pieces]
+    merged: pa.RecordBatch = pa.concat_batches(parts)
+    return merged
+
+
+def write_shard(numbering: Numbering, shard: int, base: str, version: str, scratch: Scratch) -> VocabularyShard:
+    """Write one vocabulary file and return the manifest's entry for it."""
+    pieces = numbering.shards()
+    table = read_pieces(pieces[shard], scratch)
+    path = f"{version}/vocabularies/{numbering.vocabulary}/{shard:05d}-of-{len(pieces):05d}.tfrecord"
+    tokens, counts = table.column("token"), table.column("count").to_numpy()
+    if numbering.token_dtype == "int64":
+        token_values = Values(tokens.to_numpy())
+    else:
+        offsets, content = string_buffers(tokens)
+        token_values = Values(content, np.diff(offsets))
+    values, rows = (token_values, Values(counts)), table.num_rows
+    payloads = (
+        frame(encode_block(numbering.columns, [held.slice(start, min(start + TOKENS_PER_BLOCK, rows)) for held in values], min(TOKENS_PER_BLOCK, rows - start)))
+        for start in range(0, rows, TOKENS_PER_BLOCK)
+    )
+    size, crc32c = write_bytes(join(base, path), payloads)
+    return VocabularyShard(path=path, bytes=size, crc32c=crc32c, tokens=rows)
+
+
+def write_index(numbering: Numbering, scratch: Scratch) -> None:
+    """Write the lookup table from token hash to id."""
+    hashes = read_pieces(numbering.pieces, scratch).column("hash").to_numpy() if numbering.pieces else np.zeros(0, np.uint64)
+    ids = np.arange(len(hashes)) + first_token_id(numbering.rules.oov_buckets)
+    TokenIndex.build(hashes, ids).save(scratch, index_name(numbering.vocabulary))
+
+
+def index_name(vocabulary: str) -> str:
+    """Return the name of a vocabulary's lookup table in the scratch folder."""
+    return f"index/{vocabulary}"

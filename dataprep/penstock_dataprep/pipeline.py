@@ -1,0 +1,91 @@
+"""Lay out the whole job as labelled Beam steps.
+
+Rows move inside a fused stage as Arrow record batches; between stages only references to batches in the scratch
+folder do, so that no runner holds, copies or serialises rows.
+"""
+
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsList, AsSingleton, PCollection
+
+from penstock_dataprep import steps
+from penstock_dataprep.job import Job
+from penstock_dataprep.refusal import Reported
+from penstock_dataprep.spec import LeaveLastSplit
+
+
+def build(pipeline: beam.Pipeline, job: Job) -> None:
+    """Add every step from source to published manifest to `pipeline`."""
+
+    def step(function: Any, *side_inputs: Any) -> beam.ParDo:
+        return beam.ParDo(Reported(function, job), *side_inputs)
+
+    staged, facts = (
+        pipeline
+        | "Units" >> beam.Create(list(enumerate(job.units)))
+        | "Read" >> step(steps.read)
+        | "Validate" >> step(steps.validate)
+        | "Stage" >> step(steps.stage).with_outputs("facts", main="staged")
+    )
+    merged = facts | "MergeFacts" >> beam.CombineGlobally(steps.merge_facts)
+    judged = AsSingleton(merged | "Judge" >> step(steps.judge))
+
+    after_cutoffs = AsList(_cutoffs(pipeline, job, staged, step))
+    splitter = AsSingleton(pipeline | "Split" >> beam.Create([None]) | "Cut" >> step(steps.cut, judged, after_cutoffs))
+
+    counts, sizes = staged | "CountTokens" >> step(steps.count_tokens, splitter, judged).with_outputs(
+        "sizes", main="counts"
+    )
+    banded, below = (
+        counts
+        | "GroupPartitions" >> beam.GroupByKey()
+        | "MergeCounts" >> step(steps.merge_counts).with_outputs("below", main="banded")
+    )
+    bands = banded | "GroupBands" >> beam.GroupByKey() | "SortBands" >> step(steps.sort_band)
+    numberings = (
+        pipeline
+        | "Vocabularies" >> beam.Create(list(job.spec.vocabularies()))
+        | "Number" >> step(steps.number_tokens, AsList(bands), AsList(below))
+    )
+    numbered = AsList(numberings)
+    vocabulary_shards = (
+        numberings
+        | "VocabularyShards" >> step(steps.list_vocabulary_shards)
+        | "SpreadVocabularyShards" >> beam.Reshuffle()
+        | "WriteVocabularies" >> step(steps.write_vocabulary)
+    )
+    indexes = AsList(numberings | "SpreadIndexes" >> beam.Reshuffle() | "IndexTokens" >> step(steps.index_tokens))
+
+    design = AsSingleton(
+        pipeline | "Design" >> beam.Create([None]) | "LayOut" >> step(steps.lay_out, judged, AsList(sizes), numbered)
+    )
+    segments, oov = staged | "MapAndDeal" >> step(steps.map_batch, splitter, design, numbered, indexes).with_outputs(
+        "oov", main="segments"
+    )
+    shards = (
+        segments
+        | "GroupShards" >> beam.GroupByKey()
+        | "WriteShards" >> step(steps.write_shard, design, judged)
+    )
+    _ = (
+        pipeline
+        | "Finish" >> beam.Create([None])
+        | "Publish"
+        >> step(
+            steps.publish, judged, splitter, design, numbered, AsList(vocabulary_shards), AsList(shards), AsList(oov)
+        )
+    )
+
+
+def _cutoffs(pipeline: beam.Pipeline, job: Job, staged: PCollection, step: Any) -> PCollection:
+    """Find each user's last rows, where the split asks for them."""
+    if not isinstance(job.spec.split, LeaveLastSplit):
+        return pipeline | "NoCutoffs" >> beam.Create([], reshuffle=False)
+    parts = (
+        staged
+        | "Events" >> step(steps.deal_events)
+        | "GroupUsers" >> beam.GroupByKey()
+        | "LastEvents" >> step(steps.last_events)
+    )
+    return pipeline | "Cutoffs" >> beam.Create([None]) | "SaveCutoffs" >> step(steps.save_cutoffs, AsList(parts))

@@ -1,0 +1,54 @@
+"""Carry the reason of a refusal from a worker to the person who started the build.
+
+A runner reports a failed step as a trace of its own machinery. A refusal is written to the scratch folder first, and
+the command line shows that instead.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from penstock_dataprep.job import Job
+from penstock_dataprep.storage import exists, out_of_space, read_bytes, write_bytes
+from penstock_shared.errors import DataRefused, PenstockError, UserMistake
+
+FILE_NAME = "refusal.json"
+KINDS: dict[str, type[PenstockError]] = {kind.__name__: kind for kind in (PenstockError, UserMistake, DataRefused)}
+
+
+class Reported(beam.DoFn):  # type: ignore[misc]
+    """Run a step with its job, and note a refusal before letting it fail the pipeline."""
+
+    def __init__(self, function: Callable[..., Iterator[Any]], job: Job) -> None:
+        super().__init__()
+        self.function = function
+        self.job = job
+
+    def process(self, element: Any, *side_inputs: Any) -> Iterator[Any]:
+        """Yield what the step yields for `element`."""
+        try:
+            yield from self.function(self.job, element, *side_inputs)
+        except PenstockError as refusal:
+            note(refusal, self.job)
+            raise
+        except OSError as fault:
+            refusal = out_of_space(self.job.base, fault) or PenstockError(f"{self.job.base}: {fault}")
+            note(refusal, self.job)
+            raise refusal from fault
+
+
+def note(refusal: PenstockError, job: Job) -> None:
+    """Write a refusal to the scratch folder."""
+    document = {"kind": type(refusal).__name__, "message": str(refusal)}
+    write_bytes(job.scratch.path(FILE_NAME), [json.dumps(document).encode()])
+
+
+def noted(job: Job) -> PenstockError | None:
+    """Return the refusal that a worker noted, or None."""
+    path = job.scratch.path(FILE_NAME)
+    if not exists(path):
+        return None
+    document = json.loads(read_bytes(path))
+    return KINDS[document["kind"]](document["message"])

@@ -1,0 +1,123 @@
+"""Write one shard: gather its segments, put the rows in their final order, encode and frame them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from penstock_dataprep.blocks import Values, encode_block
+from penstock_dataprep.examples import encode_examples
+from penstock_dataprep.hashing import fold_lists
+from penstock_dataprep.mapping import Segment
+from penstock_dataprep.scratch import Scratch
+from penstock_dataprep.shuffle import order_rows
+from penstock_dataprep.staged import PLACE
+from penstock_dataprep.storage import join, write_bytes
+from penstock_dataprep.tfrecord import frame
+from penstock_shared.features import Feature
+from penstock_shared.layout import RecordLayout
+from penstock_shared.manifest import Shard
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Say which shard to write, as what, and where: `path` is relative to the dataset folder `base`."""
+
+    split: str
+    position: int
+    shards: int
+    base: str
+    path: str
+
+
+@dataclass(frozen=True)
+class WrittenShard:
+    """Hold a shard's manifest entry, the byte offset of each of its blocks, and the copies found in it."""
+
+    split: str
+    position: int
+    shard: Shard
+    block_offsets: tuple[int, ...]
+    copies: int
+
+
+def write_shard(
+    task: ShardTask,
+    segments: list[Segment],
+    features: tuple[Feature, ...],
+    layout: RecordLayout,
+    drop_copies: bool,
+    scratch: Scratch,
+) -> WrittenShard:
+    """Write a shard whole or not at all."""
+    batches = [scratch.read_batch(segment.file, segment.position) for segment in segments]
+    table = pa.concat_batches(batches)
+    arrays = [table.column(feature.name) for feature in features]
+    places = table.column(PLACE).to_numpy()
+    order = order_rows(places, _content(arrays), task.position, task.shards, drop_copies)
+    taken = pa.array(order.rows)
+    values = [to_values(array.take(taken)) for array in arrays]
+    offsets: list[int] = []
+    pieces = ENCODERS[layout.kind](features, values, len(order.rows), layout.rows_per_block, offsets)
+    size, crc32c = write_bytes(join(task.base, task.path), pieces)
+    shard = Shard(path=task.path, bytes=size, crc32c=crc32c, rows=len(order.rows), blocks=len(offsets))
+    return WrittenShard(task.split, task.position, shard, tuple(offsets), order.copies)
+
+
+def to_values(array: pa.Array) -> Values:
+    """Return an Arrow column as the numbers that the encoders take."""
+    if pa.types.is_list(array.type):
+        return Values(array.flatten().to_numpy(), np.diff(array.offsets.to_numpy()))
+    if array.null_count:
+        return Values(array.fill_null(0).to_numpy(), present=array.is_valid().to_numpy(zero_copy_only=False))
+    return Values(array.to_numpy())
+
+
+def _content(arrays: list[pa.Array]) -> list[np.ndarray]:
+    """Return arrays that together tell rows apart; a list stands as its hash."""
+    content = []
+    for array in arrays:
+        values = to_values(array)
+        if values.lengths is not None:
+            hashes = np.zeros(len(array), np.uint64)
+            fold_lists(hashes, _bits(values.numbers), values.lengths)
+            content.append(hashes)
+            continue
+        content.append(values.numbers)
+        if values.present is not None:
+            content.append(values.present)
+    return content
+
+
+def _bits(numbers: np.ndarray) -> np.ndarray:
+    whole = numbers.astype(np.float32) if numbers.dtype.kind == "f" else numbers
+    return (whole.view(np.uint32) if whole.dtype.kind == "f" else whole).astype(np.uint64)
+
+
+def _encode_blocks(
+    features: tuple[Feature, ...], values: list[Values], rows: int, rows_per_block: int, offsets: list[int]
+) -> Iterator[bytes]:
+    columns = tuple(feature.column for feature in features)
+    written = 0
+    for start in range(0, rows, rows_per_block):
+        stop = min(rows, start + rows_per_block)
+        record = frame(encode_block(columns, [held.slice(start, stop) for held in values], stop - start))
+        offsets.append(written)
+        written += len(record)
+        yield record
+
+
+def _encode_examples(
+    features: tuple[Feature, ...], values: list[Values], rows: int, rows_per_block: int, offsets: list[int]
+) -> Iterator[bytes]:
+    written = 0
+    for start in range(0, rows, rows_per_block):
+        stop = min(rows, start + rows_per_block)
+        records, _ = encode_examples(features, [held.slice(start, stop) for held in values], stop - start)
+        offsets.append(written)
+        written += len(records)
+        yield records
+
+
+ENCODERS = {"blocks": _encode_blocks, "examples": _encode_examples}

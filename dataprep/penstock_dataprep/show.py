@@ -1,0 +1,83 @@
+"""Describe a dataset to a person in plain text."""
+
+from penstock_shared.manifest import Manifest
+
+
+def describe(manifest: Manifest) -> str:
+    """Return a page of text: rows, features, vocabularies, files."""
+    account = manifest.accounting
+    files = f"{len(manifest.source.files)} {manifest.source.format} file(s), {manifest.source.bytes:,} bytes"
+    lines = [
+        f"{manifest.name}  version {manifest.version}  created {manifest.created}",
+        f"digest {manifest.digest}",
+        f"source {files}",
+        "",
+        _table(
+            ("rows", "count", ""),
+            [("read", f"{account.read:,}", "")]
+            + [(f"written: {name}", f"{split.rows:,}", split.rule) for name, split in manifest.splits.items()]
+            + [(f"filtered: {rule}", f"{count:,}", "") for rule, count in account.filtered.items()]
+            + [(f"rejected: {reason}", f"{count:,}", "") for reason, count in account.rejected.items()],
+        ),
+        "",
+        _table(
+            ("feature", "role", "dtype", "stored as", "nulls", "oov", "smallest", "mean", "largest"),
+            [
+                (
+                    feature.name,
+                    feature.role,
+                    feature.dtype,
+                    feature.storage + (" list" if feature.lengths else ""),
+                    f"{feature.statistics.nulls:,}",
+                    *(
+                        "" if value is None else f"{value:,}"
+                        for value in (
+                            feature.statistics.oov,
+                            feature.statistics.smallest,
+                            feature.statistics.mean,
+                            feature.statistics.largest,
+                        )
+                    ),
+                )
+                for feature in manifest.features
+            ],
+        ),
+        "",
+        _table(
+            ("vocabulary", "ids", "tokens", "token dtype", "min count", "counted over", "coverage"),
+            [
+                (
+                    name,
+                    f"{held.size:,}",
+                    f"{held.tokens:,}",
+                    held.token_dtype,
+                    f"{held.min_count:,}",
+                    held.counted_over,
+                    f"{held.coverage:.4%}",
+                )
+                for name, held in manifest.vocabularies.items()
+            ],
+        ),
+        "",
+        _table(
+            ("split", "shards", "blocks", "bytes", "bytes/row"),
+            [
+                (
+                    name,
+                    f"{len(split.shards):,}",
+                    f"{split.blocks:,}",
+                    f"{split.bytes:,}",
+                    f"{split.bytes / split.rows:.2f}" if split.rows else "",
+                )
+                for name, split in manifest.splits.items()
+            ],
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[at]) for row in [header, *rows]) for at in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [header, *rows]
+    )

@@ -1,0 +1,52 @@
+"""Say what a file format must offer: its columns before the job, its rows as batches during it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from penstock_dataprep.spec import SourceSpec
+
+ROWS_PER_BATCH = 1 << 20
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Name one piece of work of the read step: a run of row groups of a file, or a whole file."""
+
+    path: str
+    first_row: int = 0
+    row_groups: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return a short label for messages and file names."""
+        return f"{self.path}@{self.first_row}"
+
+
+@dataclass(frozen=True)
+class SourceBatch:
+    """Hold some rows of a file as read: `rows[i]` is the place of row i in its file, counted from 0.
+
+    `malformed` lists (row, text) of lines before the batch's end that are no rows at all.
+    """
+
+    path: str
+    batch: pa.RecordBatch
+    rows: np.ndarray
+    malformed: tuple[tuple[int, str], ...] = ()
+
+
+class Format(Protocol):
+    """Read one file format."""
+
+    def columns(self, path: str, source: SourceSpec) -> dict[str, pa.DataType | None]:
+        """Return each column's name and type (None where text decides row by row), reading as little as possible."""
+
+    def units(self, path: str) -> list[Unit]:
+        """Cut a file into pieces of work of about ROWS_PER_BATCH rows, or return it whole where that is not possible."""
+
+    def read(self, unit: Unit, source: SourceSpec, columns: list[str]) -> Iterator[SourceBatch]:
+        """Yield the unit's rows, `columns` only. Raises DataRefused for a file that cannot be read to its end."""

@@ -1,0 +1,82 @@
+"""Read delimited text with a header line; every field stays text until validation gives it a type."""
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pv
+
+from penstock_dataprep.sources.base import SourceBatch, Unit
+from penstock_dataprep.spec import SourceSpec
+from penstock_dataprep.storage import open_input
+from penstock_shared.errors import DataRefused
+
+BLOCK_BYTES = 32 << 20
+
+
+class CsvFormat:
+    """Read CSV: an empty field is null, and a line with too few or too many fields is a malformed row."""
+
+    def columns(self, path: str, source: SourceSpec) -> dict[str, pa.DataType | None]:
+        """Return the names of the header line; the types are text."""
+        with open_input(path) as file:
+            header = file.read(1 << 16)
+        if not header.strip():
+            raise DataRefused(f"{path}: empty; expected a header line with the column names")
+        line = header.split(b"\n", 1)[0].rstrip(b"\r")
+        try:
+            names = pv.read_csv(
+                pa.BufferReader(line + b"\n"), parse_options=pv.ParseOptions(delimiter=source.delimiter)
+            ).column_names
+        except pa.ArrowException as fault:
+            raise DataRefused(f"{path}: the header line cannot be read: {fault}") from None
+        return dict.fromkeys(names)
+
+    def units(self, path: str) -> list[Unit]:
+        """Return the file whole: where a row starts is known only by reading from the start."""
+        return [Unit(path)]
+
+    def read(self, unit: Unit, source: SourceSpec, columns: list[str]) -> Iterator[SourceBatch]:
+        """Yield the file's rows, BLOCK_BYTES of text at a time."""
+        malformed: list[tuple[int, str]] = []
+        parse_options = pv.ParseOptions(
+            delimiter=source.delimiter,
+            newlines_in_values=True,
+            invalid_row_handler=functools.partial(_note_malformed, malformed),
+        )
+        convert_options = pv.ConvertOptions(
+            include_columns=columns,
+            column_types=dict.fromkeys(columns, pa.string()),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=[""],
+        )
+        read_options = pv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
+        parsed = reported = 0
+        try:
+            with pv.open_csv(open_input(unit.path), read_options, parse_options, convert_options) as reader:
+                for batch in reader:
+                    rows = _places(parsed, batch.num_rows, malformed)
+                    upto = len(malformed)
+                    yield SourceBatch(unit.path, batch, rows, tuple(malformed[reported:upto]))
+                    parsed, reported = parsed + batch.num_rows, upto
+        except (OSError, pa.ArrowException) as fault:
+            raise DataRefused(f"{unit.path}: cannot be read past row {parsed + len(malformed)}: {fault}") from None
+        if len(malformed) > reported:
+            empty = pa.RecordBatch.from_arrays([pa.array([], pa.string()) for _ in columns], names=columns)
+            yield SourceBatch(unit.path, empty, np.zeros(0, np.int64), tuple(malformed[reported:]))
+
+
+def _note_malformed(malformed: list[tuple[int, str]], row: pv.InvalidRow) -> str:
+    # Arrow counts lines from 1 and the header is line 1, so the first row after it is 2.
+    found = f"{row.actual_columns} fields where {row.expected_columns} are expected: {row.text[:80]}"
+    malformed.append((row.number - 2, found))
+    return "skip"
+
+
+def _places(parsed: int, rows: int, malformed: list[tuple[int, str]]) -> np.ndarray:
+    """Return the place in the file of each of `rows` parsed rows that follow `parsed` others."""
+    good_rows_before = np.array([place - skipped for skipped, (place, _) in enumerate(malformed)], np.int64)
+    order = np.arange(parsed, parsed + rows)
+    return order + np.searchsorted(good_rows_before, order, side="right")

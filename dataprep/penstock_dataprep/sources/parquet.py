@@ -1,0 +1,58 @@
+"""Read Parquet files, a run of row groups at a time."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from penstock_dataprep.sources.base import ROWS_PER_BATCH, SourceBatch, Unit
+from penstock_dataprep.spec import SourceSpec
+from penstock_dataprep.storage import open_input
+from penstock_shared.errors import DataRefused
+
+
+class ParquetFormat:
+    """Read Parquet: types come from the file, and only the wanted columns are decoded."""
+
+    def columns(self, path: str, source: SourceSpec) -> dict[str, pa.DataType | None]:
+        """Return the columns of the file's Arrow schema."""
+        schema = _open(path).schema_arrow
+        return {field.name: field.type for field in schema}
+
+    def units(self, path: str) -> list[Unit]:
+        """Gather adjacent row groups until they hold ROWS_PER_BATCH rows."""
+        metadata = _open(path).metadata
+        units: list[Unit] = []
+        first_row = gathered = 0
+        groups: list[int] = []
+        for group in range(metadata.num_row_groups):
+            rows = metadata.row_group(group).num_rows
+            if groups and gathered + rows > ROWS_PER_BATCH:
+                units.append(Unit(path, first_row, tuple(groups)))
+                first_row, gathered, groups = first_row + gathered, 0, []
+            groups.append(group)
+            gathered += rows
+        if gathered:
+            units.append(Unit(path, first_row, tuple(groups)))
+        return units
+
+    def read(self, unit: Unit, source: SourceSpec, columns: list[str]) -> Iterator[SourceBatch]:
+        """Yield the unit's rows in batches of at most ROWS_PER_BATCH."""
+        try:
+            row = unit.first_row
+            file = _open(unit.path)
+            for batch in file.iter_batches(
+                batch_size=ROWS_PER_BATCH, row_groups=list(unit.row_groups), columns=columns, use_threads=False
+            ):
+                yield SourceBatch(unit.path, batch, np.arange(row, row + batch.num_rows))
+                row += batch.num_rows
+        except (OSError, pa.ArrowException) as fault:
+            raise DataRefused(f"{unit.path}: cannot be read past row {row}: {fault}; is the file whole?") from None
+
+
+def _open(path: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(open_input(path))
+    except (OSError, pa.ArrowException) as fault:
+        raise DataRefused(f"{path}: not a whole Parquet file: {fault}") from None

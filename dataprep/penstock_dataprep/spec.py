@@ -1,0 +1,221 @@
+"""Define the spec: what to read, what each column is, how to split, shuffle and write it."""
+
+import re
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, model_validator
+
+from penstock_shared.errors import UserMistake
+from penstock_shared.features import Role
+from penstock_shared.layout import LayoutKind
+from penstock_shared.manifest import Name
+from penstock_shared.strict import Strict, nearest, parse
+
+BYTE_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+ID_ROLES = ("user", "item")
+SplitName = Literal["train", "validation", "test"]
+
+
+def _bytes(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*([0-9]+)\s*([A-Za-z]*)\s*", value)
+    if found is None or found[2] not in BYTE_UNITS:
+        raise ValueError(f"a number of bytes with one of the units {', '.join(filter(None, BYTE_UNITS))}")
+    return int(found[1]) * BYTE_UNITS[found[2]]
+
+
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class SourceSpec(Strict):
+    """Say which files to read; `files` is a path, a glob or an fsspec URL, or a list of them."""
+
+    files: str | tuple[str, ...]
+    format: Literal["parquet", "csv", "jsonl"]
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Return the paths, globs and URLs as a tuple."""
+        return (self.files,) if isinstance(self.files, str) else self.files
+
+
+class VocabularySpec(Strict):
+    """Say which tokens get an id of their own, and over which rows they are counted."""
+
+    min_count: Annotated[int, Field(ge=1)] = 1
+    max_size: Annotated[int, Field(ge=1)] | None = None
+    oov_buckets: Annotated[int, Field(ge=1, lt=2**31)] = 1
+    of: Literal["train", "all"] = "train"
+    encoding: Literal["table", "hash"] = "table"
+
+
+class NullDefault(Strict):
+    """Replace a missing value by `default`."""
+
+    default: int | float | str
+
+
+class ColumnSpec(Strict):
+    """Say where a feature comes from, what it is for, and which values it may have.
+
+    `vocabulary` is the rules of its own vocabulary, or the name of a column whose vocabulary it shares.
+    """
+
+    from_: Annotated[str | None, Field(alias="from")] = None
+    role: Role = "feature"
+    dtype: Literal["int64", "float32", "string"] | None = None
+    vocabulary: VocabularySpec | str | None = None
+    range: tuple[float, float] | None = None
+    null: Literal["reject", "keep"] | NullDefault | None = None
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> "ColumnSpec":
+        if self.role in ID_ROLES and self.vocabulary is None:
+            raise ValueError(f"a vocabulary, because role is {self.role}; write vocabulary: {{}} for the defaults")
+        if self.vocabulary is None and self.dtype == "string":
+            raise ValueError("a vocabulary, because dtype is string; write vocabulary: {} for the defaults")
+        if self.vocabulary is not None and self.dtype == "float32":
+            raise ValueError("dtype int64 or string for a column with a vocabulary, because its values are tokens")
+        if self.vocabulary is not None and self.range is not None:
+            raise ValueError("no range for a column with a vocabulary: tokens are not ordered")
+        if self.role == "time" and (self.vocabulary is not None or self.dtype == "float32"):
+            raise ValueError("dtype int64 and no vocabulary for the time column")
+        if self.range is not None and self.range[0] > self.range[1]:
+            raise ValueError("range: [smallest, largest]")
+        return self
+
+    @property
+    def null_policy(self) -> Literal["reject", "keep"] | NullDefault:
+        """Return what to do with a missing value: by default features keep it, all other roles reject the row."""
+        return self.null or ("keep" if self.role == "feature" else "reject")
+
+
+class TimeSplit(Strict):
+    """Put the latest rows into the test split, and those before them into the validation split."""
+
+    by: Literal["time"]
+    test_fraction: Fraction
+    validation_fraction: Fraction = 0.0
+
+
+class LeaveLastSplit(Strict):
+    """Put each user's last `n` rows into the test split; a user with too few rows stays in train."""
+
+    by: Literal["leave_last"]
+    n: Annotated[int, Field(ge=1)] = 1
+    validation_n: Annotated[int, Field(ge=0)] = 0
+
+
+class EntityHashSplit(Strict):
+    """Send all rows of an entity to one split, chosen by the hash of its token."""
+
+    by: Literal["entity_hash"]
+    column: str
+    fractions: dict[SplitName, Annotated[float, Field(gt=0, le=1)]]
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "EntityHashSplit":
+        if abs(sum(self.fractions.values()) - 1) > 1e-9 or "train" not in self.fractions:
+            raise ValueError("fractions with train among them that add up to 1")
+        return self
+
+
+SplitSpec = Annotated[TimeSplit | LeaveLastSplit | EntityHashSplit, Field(discriminator="by")]
+
+
+class ShuffleSpec(Strict):
+    """Name the seed of the global order."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+
+class OutputSpec(Strict):
+    """Say how rows are laid out in records and records in shards."""
+
+    layout: LayoutKind = "blocks"
+    rows_per_block: Annotated[int, Field(ge=1, le=2**24)] = 8192
+    shard_bytes: Bytes = 128 * 2**20
+
+
+class Spec(Strict):
+    """Hold everything that decides what a dataset contains."""
+
+    name: Name
+    source: SourceSpec
+    columns: Annotated[dict[Name, ColumnSpec], Field(min_length=1)]
+    split: SplitSpec
+    shuffle: ShuffleSpec = ShuffleSpec()
+    output: OutputSpec = OutputSpec()
+    duplicates: Literal["keep", "drop"] = "keep"
+    max_reject_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+    def source_column(self, name: str) -> str:
+        """Return the name in the source of the column behind feature `name`."""
+        return self.columns[name].from_ or name
+
+    def role(self, role: Role) -> str | None:
+        """Return the name of the column with a role, or None."""
+        return next((name for name, column in self.columns.items() if column.role == role), None)
+
+    def vocabularies(self) -> dict[str, tuple[VocabularySpec, tuple[str, ...]]]:
+        """Return, for each vocabulary, its rules and the columns that use it; it is named for its first column."""
+        found: dict[str, tuple[VocabularySpec, tuple[str, ...]]] = {}
+        for name, column in self.columns.items():
+            if isinstance(column.vocabulary, VocabularySpec):
+                found[name] = (column.vocabulary, (name,))
+        for name, column in self.columns.items():
+            if isinstance(column.vocabulary, str):
+                rules, users = found[column.vocabulary]
+                found[column.vocabulary] = (rules, (*users, name))
+        return found
+
+
+def load_spec(path: str, text: str) -> Spec:
+    """Parse and check a spec; `path` names it in messages.
+
+    Raises UserMistake with every fault's path in the file, the value found and what is allowed.
+    """
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as fault:
+        raise UserMistake(f"{path}: not YAML: {fault}") from None
+    if not isinstance(document, dict):
+        raise UserMistake(f"{path}: found {document!r}, expected a mapping with name, source, columns and split")
+    spec = parse(Spec, document, path, UserMistake)
+    for fault in _cross_faults(spec):
+        raise UserMistake(f"{path}: {fault}")
+    return spec
+
+
+def _cross_faults(spec: Spec) -> list[str]:
+    faults = []
+    for role in ("user", "item", "label", "time"):
+        holders = [name for name, column in spec.columns.items() if column.role == role]
+        if len(holders) > 1 and role != "label":
+            faults.append(f"columns: {' and '.join(holders)} both have role {role}, expected at most one")
+    owners = [name for name, column in spec.columns.items() if isinstance(column.vocabulary, VocabularySpec)]
+    for name, column in spec.columns.items():
+        if isinstance(column.vocabulary, str) and column.vocabulary not in owners:
+            faults.append(
+                f"columns.{name}.vocabulary: found {column.vocabulary!r}, expected rules or the name of a column "
+                f"with a vocabulary of its own; {nearest(column.vocabulary, owners)}"
+            )
+    needs = {"time": ("time",), "leave_last": ("time", "user"), "entity_hash": ()}[spec.split.by]
+    for need in needs:
+        if spec.role(need) is None:  # type: ignore[arg-type]
+            faults.append(f"split: by {spec.split.by} needs a column with role {need}; give one that role")
+    if isinstance(spec.split, TimeSplit) and spec.split.test_fraction + spec.split.validation_fraction >= 1:
+        faults.append("split: test_fraction and validation_fraction leave no rows to train on")
+    if isinstance(spec.split, EntityHashSplit):
+        column = spec.columns.get(spec.split.column)
+        if column is None or column.vocabulary is None:
+            with_tokens = [name for name, held in spec.columns.items() if held.vocabulary is not None]
+            faults.append(
+                f"split.column: found {spec.split.column!r}, expected a column with a vocabulary; "
+                f"{nearest(spec.split.column, with_tokens)}"
+            )
+    return faults

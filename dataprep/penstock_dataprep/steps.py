@@ -1,0 +1,247 @@
+"""Wrap the pure functions of the other modules as steps of the pipeline: (job, element, side inputs) -> outputs."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from apache_beam.pvalue import TaggedOutput
+
+from penstock_dataprep import leave_last, mapping, numbering, shard, vocabulary
+from penstock_dataprep.design import Design, make_design, make_feature
+from penstock_dataprep.facts import Facts
+from penstock_dataprep.job import Job
+from penstock_dataprep.judge import check_facts
+from penstock_dataprep.publish import publish_manifest
+from penstock_dataprep.numbering import Numbering
+from penstock_dataprep.progress import BOARD
+from penstock_dataprep.rejects import write_rejects
+from penstock_dataprep.sources import FORMATS, SourceBatch, Unit
+from penstock_dataprep.spec import LeaveLastSplit
+from penstock_dataprep.split import SPLITS, TRAIN, Splitter, make_splitter
+from penstock_dataprep.staged import Staged, read_rows, read_tokens
+from penstock_dataprep.staged import stage as stage_batch
+from penstock_dataprep.validate import validate as validate_batch
+from penstock_shared.layout import RecordLayout
+from penstock_shared.manifest import VocabularyShard
+
+
+def read(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[tuple[str, SourceBatch]]:
+    """Yield the labelled batches of one unit of the source."""
+    number, unit = numbered_unit
+    source = job.spec.source
+    columns = sorted({target.source for target in job.targets})
+    for piece, batch in enumerate(FORMATS[source.format].read(unit, source, columns)):
+        yield f"{number:06d}-{piece:04d}", batch
+
+
+def validate(job: Job, labelled: tuple[str, SourceBatch]) -> Iterator[tuple[str, Any, Facts]]:
+    """Yield the label, the valid rows and what was measured; rejected rows go to their file."""
+    label, source = labelled
+    valid, rejects = validate_batch(source, job.targets)
+    facts = Facts.of(valid, rejects, job.targets)
+    facts.reject_files = write_rejects(rejects, label, job.base, job.version)
+    yield label, valid, facts
+
+
+def stage(job: Job, validated: tuple[str, Any, Facts]) -> Iterator[Staged | TaggedOutput]:
+    """Yield a reference to the staged batch, and the facts."""
+    label, valid, facts = validated
+    if valid.num_rows:
+        staged = stage_batch(valid, job.targets, job.spec.shuffle.seed, label, job.scratch)
+        facts.tokens = Counter(staged.tokens)
+        yield staged
+    BOARD.advance("read", facts.read)
+    yield TaggedOutput("facts", facts)
+
+
+def merge_facts(parts: Iterable[Facts]) -> Facts:
+    """Return the facts of all batches."""
+    merged = Facts()
+    for part in parts:
+        merged = merged.merge(part)
+    return merged
+
+
+def judge(job: Job, facts: Facts) -> Iterator[Facts]:
+    """Yield the facts if the source may become a dataset, and refuse it otherwise."""
+    check_facts(facts, job)
+    BOARD.start("count", facts.valid)
+    yield facts
+
+
+def deal_events(job: Job, staged: Staged) -> Iterator[tuple[int, str]]:
+    """Yield, by partition of users, where the staged batch's events are."""
+    rows = read_rows(staged, job.targets, job.scratch)
+    found = leave_last.events(staged, rows, job.spec.role("user") or "", job.spec.role("time") or "", job.scratch)
+    # 2^4 partitions: each must be sorted in memory, and 10^9 events of 24 bytes make 1.5 GB a partition.
+    partition = found["user"] >> np.uint64(60)
+    for number in np.unique(partition):
+        name = f"events/{staged.label}.{int(number):02d}"
+        job.scratch.write_array(name, found[partition == number].view(np.uint8))
+        yield int(number), name
+
+
+def last_events(job: Job, grouped: tuple[int, Iterable[str]]) -> Iterator[str]:
+    """Yield where the cutoffs of one partition of users are."""
+    number, names = grouped
+    assert isinstance(job.spec.split, LeaveLastSplit)
+    found = [job.scratch.map_array(name, "u1").view(leave_last.EVENT) for name in names]
+    name = f"cutoffs/part-{number:02d}"
+    job.scratch.write_array(name, leave_last.cutoffs(np.concatenate(found), job.spec.split).view(np.uint8))
+    yield name
+
+
+def save_cutoffs(job: Job, _: None, names: list[str]) -> Iterator[int]:
+    """Write the cutoffs of all users for the splitter."""
+    parts = [job.scratch.map_array(name, "u1").view(leave_last.CUTOFF) for name in sorted(names)]
+    leave_last.save_cutoffs(parts, job.scratch)
+    yield len(parts)
+
+
+def cut(job: Job, _: None, facts: Facts, after_cutoffs: list[int]) -> Iterator[Splitter]:
+    """Yield the splitter."""
+    yield make_splitter(job.spec, facts.times)
+
+
+def count_tokens(
+    job: Job, staged: Staged, splitter: Splitter, facts: Facts
+) -> Iterator[tuple[tuple[str, int], tuple[str, int]] | TaggedOutput]:
+    """Yield, by (vocabulary, hash partition), where the staged batch's token counts are; and its rows by split."""
+    rows = read_rows(staged, job.targets, job.scratch)
+    assigned = splitter.assign(staged, rows, job.scratch)
+    is_train = assigned == TRAIN
+    for name, (rules, users) in job.spec.vocabularies().items():
+        if rules.encoding == "hash":
+            continue
+        bits = vocabulary.partition_bits(facts.tokens[name])
+        for user in users:
+            tokens, hashes = read_tokens(staged, user, job.scratch)
+            held = rows.columns[user]
+            mask = None if rules.of == "all" else is_train if held.lengths is None else np.repeat(is_train, held.lengths)
+            counts = vocabulary.count_codes(held.numbers, len(tokens), mask)
+            pieces = vocabulary.cut_by_hash(vocabulary.count_table(tokens, hashes, counts), bits)
+            file = f"counts/{staged.label}.{user}"
+            job.scratch.write_batches(file, pieces)
+            for partition in range(len(pieces)):
+                yield (name, partition), (file, partition)
+    BOARD.advance("count", staged.rows)
+    yield TaggedOutput("sizes", Counter({split: int((assigned == at).sum()) for at, split in enumerate(SPLITS)}))
+
+
+def merge_counts(
+    job: Job, grouped: tuple[tuple[str, int], Iterable[tuple[str, int]]]
+) -> Iterator[tuple[tuple[str, int], tuple[str, int]] | TaggedOutput]:
+    """Yield, by (vocabulary, band), where one partition's admitted tokens are; and what was not admitted."""
+    (name, partition), places = grouped
+    rules, _ = job.spec.vocabularies()[name]
+    merged = vocabulary.merge_counts([job.scratch.read_batch(*place) for place in places], f"columns.{name}")
+    bands = vocabulary.cut_by_band(merged, rules)
+    file = f"merged/{name}.{partition:04d}"
+    if bands:
+        job.scratch.write_batches(file, list(bands.values()))
+    for position, band in enumerate(bands):
+        yield (name, band), (file, position)
+    admitted = sum(int(table.column("count").to_numpy().sum()) for table in bands.values())
+    counted = int(merged.column("count").to_numpy().sum())
+    yield TaggedOutput("below", vocabulary.Band(name, 0, 0, counted - admitted))
+
+
+def sort_band(job: Job, grouped: tuple[tuple[str, int], Iterable[tuple[str, int]]]) -> Iterator[vocabulary.Band]:
+    """Yield a description of one sorted band."""
+    (name, number), places = grouped
+    table = vocabulary.sort_band([job.scratch.read_batch(*place) for place in sorted(places)])
+    band = vocabulary.Band.of(name, number, table)
+    job.scratch.write_batches(band.file, [table])
+    yield band
+
+
+def number_tokens(
+    job: Job, name: str, bands: list[vocabulary.Band], below: list[vocabulary.Band]
+) -> Iterator[tuple[str, Numbering]]:
+    """Yield a vocabulary's numbering."""
+    rules, users = job.spec.vocabularies()[name]
+    token_dtype = next(target.dtype for target in job.targets if target.name == name)
+    own = [band for band in (*bands, *below) if band.vocabulary == name]
+    yield name, numbering.number(name, rules, token_dtype, users, own, job.scratch)
+
+
+def list_vocabulary_shards(job: Job, numbered: tuple[str, Numbering]) -> Iterator[tuple[int, Numbering]]:
+    """Yield each file to write for a vocabulary."""
+    for position in range(len(numbered[1].shards())):
+        yield position, numbered[1]
+
+
+def write_vocabulary(job: Job, task: tuple[int, Numbering]) -> Iterator[tuple[str, int, VocabularyShard]]:
+    """Yield the manifest's entry of one vocabulary file."""
+    position, held = task
+    yield held.vocabulary, position, numbering.write_shard(held, position, job.base, job.version, job.scratch)
+
+
+def index_tokens(job: Job, numbered: tuple[str, Numbering]) -> Iterator[str]:
+    """Yield a vocabulary's name once its lookup table is written."""
+    numbering.write_index(numbered[1], job.scratch)
+    yield numbered[0]
+
+
+def lay_out(
+    job: Job, _: None, facts: Facts, sizes: list[Counter[str]], numbered: list[tuple[str, Numbering]]
+) -> Iterator[Design]:
+    """Yield the storage widths and shard counts."""
+    rows_per_split: Counter[str] = sum(sizes, Counter())
+    BOARD.start("map", facts.valid)
+    BOARD.start("write", facts.valid)
+    yield make_design(job.spec, job.targets, facts, rows_per_split, dict(numbered))
+
+
+def map_batch(
+    job: Job, staged: Staged, splitter: Splitter, design: Design, numbered: list[tuple[str, Numbering]], indexes: list[str]
+) -> Iterator[tuple[int, mapping.Segment] | TaggedOutput]:
+    """Yield, by shard, where the staged batch's rows with ids are; and out-of-vocabulary values by feature."""
+    segments, oov = mapping.map_batch(staged, job.targets, splitter, design, dict(numbered), job.scratch)
+    yield from segments
+    BOARD.advance("map", staged.rows)
+    yield TaggedOutput("oov", oov)
+
+
+def write_shard(
+    job: Job, grouped: tuple[int, Iterable[mapping.Segment]], design: Design, facts: Facts
+) -> Iterator[shard.WrittenShard]:
+    """Yield what was written as one shard."""
+    number, segments = grouped
+    split, position = design.locate(number)
+    shards = design.shards[split]
+    path = f"{job.version}/{split}/{position:05d}-of-{shards:05d}.tfrecord"
+    features = tuple(
+        make_feature(target, column, facts) for target, column in zip(job.targets, design.columns, strict=True)
+    )
+    output = job.spec.output
+    written = shard.write_shard(
+        shard.ShardTask(split, position, shards, job.base, path),
+        list(segments),
+        features,
+        RecordLayout(kind=output.layout, rows_per_block=output.rows_per_block),
+        job.spec.duplicates == "drop",
+        job.scratch,
+    )
+    BOARD.advance("write", written.shard.rows)
+    yield written
+
+
+def publish(
+    job: Job,
+    _: None,
+    facts: Facts,
+    splitter: Splitter,
+    design: Design,
+    numbered: list[tuple[str, Numbering]],
+    vocabulary_shards: list[tuple[str, int, VocabularyShard]],
+    shards: list[shard.WrittenShard],
+    oov: list[Counter[str]],
+) -> Iterator[str]:
+    """Yield the path of the published manifest."""
+    oov_values: Counter[str] = sum(oov, Counter())
+    measured = {name: replace(held, oov=oov_values[name]) for name, held in facts.features.items()}
+    facts = replace(facts, features=measured)
+    yield publish_manifest(job, facts, splitter, design, dict(numbered), vocabulary_shards, shards)

@@ -1,0 +1,112 @@
+"""Read and write files by path or URL through fsspec; local files are memory-mapped and written atomically."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import fsspec
+import google_crc32c
+import pyarrow as pa
+
+from penstock_shared.errors import PenstockError, UserMistake
+
+
+def filesystem(path: str) -> tuple[Any, str]:
+    """Return (fsspec filesystem, path inside it) of a path or URL."""
+    try:
+        found: tuple[Any, str] = fsspec.core.url_to_fs(path)
+    except (ValueError, ImportError) as fault:
+        raise UserMistake(f"{path}: {fault}") from None
+    return found
+
+
+def is_local(path: str) -> bool:
+    """Tell whether a path is on this machine's own filesystem."""
+    return "://" not in path
+
+
+def exists(path: str) -> bool:
+    """Tell whether there is a file or folder at `path`."""
+    system, inner = filesystem(path)
+    return bool(system.exists(inner))
+
+
+def read_bytes(path: str) -> bytes:
+    """Return the whole content of a file. Raises FileNotFoundError."""
+    system, inner = filesystem(path)
+    content: bytes = system.cat_file(inner)
+    return content
+
+
+def open_input(path: str) -> pa.NativeFile:
+    """Open a file for random access; a local one is memory-mapped, so that readers share the page cache."""
+    if is_local(path):
+        return pa.memory_map(path)
+    system, inner = filesystem(path)
+    return pa.PythonFile(system.open(inner, "rb"), mode="r")
+
+
+def write_bytes(path: str, parts: Iterable[bytes]) -> tuple[int, str]:
+    """Write a file whole or not at all, and return (bytes, crc32c as 8 hex digits).
+
+    A local file is written beside its place, flushed to disk and renamed; an object in a bucket appears only when
+    its upload is complete. Raises PenstockError when the disk is full.
+    """
+    system, inner = filesystem(path)
+    local = is_local(path)
+    target = f"{inner}.{uuid.uuid4().hex}.tmp" if local else inner
+    if local:
+        os.makedirs(os.path.dirname(inner), exist_ok=True)
+    size, crc = 0, 0
+    try:
+        with open(target, "wb", buffering=1 << 20) if local else system.open(inner, "wb") as file:
+            for part in parts:
+                file.write(part)
+                size += len(part)
+                crc = google_crc32c.extend(crc, part)
+            if local:
+                file.flush()
+                os.fsync(file.fileno())
+        if local:
+            os.replace(target, inner)
+    except OSError as fault:
+        if local and os.path.exists(target):
+            os.unlink(target)
+        raise out_of_space(path, fault) or fault from None
+    except BaseException:
+        if local and os.path.exists(target):
+            os.unlink(target)
+        raise
+    return size, f"{crc:08x}"
+
+
+def out_of_space(path: str, fault: OSError) -> PenstockError | None:
+    """Return the error to raise for a full disk or quota, or None for any other fault."""
+    if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+        return PenstockError(f"{path}: {os.strerror(fault.errno)}; free some and run the same command again")
+    return None
+
+
+def checksum(path: str) -> tuple[int, str]:
+    """Return (bytes, crc32c as 8 hex digits) of a file, read in pieces."""
+    size, crc = 0, 0
+    system, inner = filesystem(path)
+    with system.open(inner, "rb") as file:
+        while piece := file.read(1 << 22):
+            size += len(piece)
+            crc = google_crc32c.extend(crc, piece)
+    return size, f"{crc:08x}"
+
+
+def remove(path: str) -> None:
+    """Remove a file or a folder with all it holds; do nothing when it is not there."""
+    system, inner = filesystem(path)
+    if system.exists(inner):
+        system.rm(inner, recursive=True)
+
+
+def join(*parts: str) -> str:
+    """Join path or URL segments with slashes."""
+    return "/".join([parts[0].rstrip("/"), *parts[1:]])

@@ -1,0 +1,181 @@
+"""Turn rows as read into rows as wanted, and set aside each row that breaks a rule, with reason and place."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from penstock_dataprep.sources import SourceBatch
+from penstock_dataprep.spec import NullDefault
+from penstock_dataprep.targets import Target
+
+REJECT_SCHEMA = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("column", pa.string()),
+        ("reason", pa.string()),
+        ("value", pa.string()),
+    ]
+)
+
+
+@dataclass
+class _Faults:
+    """Collect the first fault of each row: `kinds[fault[i] - 1]` is the (column, reason) of row i, 0 for none."""
+
+    fault: np.ndarray
+    kinds: list[tuple[str, str]]
+
+    def add(self, mask: np.ndarray, column: str, reason: str) -> None:
+        self.kinds.append((column, reason))
+        self.fault[mask & (self.fault == 0)] = len(self.kinds)
+
+
+def validate(source: SourceBatch, targets: tuple[Target, ...]) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Return (valid rows with the targets' names and types, rejected rows of REJECT_SCHEMA).
+
+    A row is rejected for its first fault: columns in the spec's order, and in a column type, then null, then
+    range. NaN counts as null. `row` counts from 1 in its file, a header not counted.
+    """
+    batch = source.batch
+    faults = _Faults(np.zeros(batch.num_rows, np.uint16), [])
+    arrays = [_validate_column(batch.column(target.source), target, faults) for target in targets]
+    valid = pa.RecordBatch.from_arrays(arrays, names=[target.name for target in targets])
+    rejects = _malformed(source)
+    if faults.fault.any():
+        rejects = pa.concat_batches([rejects, _rejected(source, targets, faults)])
+        valid = valid.filter(pa.array(faults.fault == 0))
+    return valid, rejects
+
+
+def _validate_column(found: pa.Array, target: Target, faults: _Faults) -> pa.Array:
+    if pa.types.is_dictionary(found.type):
+        found = found.dictionary_decode()
+    if target.is_list:
+        return _validate_list(found, target, faults)
+    if pa.types.is_floating(found.type):
+        found = _nan_to_null(found)
+    converted, wrong = convert(found, target.value_type)
+    if wrong is not None:
+        faults.add(wrong, target.name, "type")
+    if converted.null_count:
+        if isinstance(target.null, NullDefault):
+            converted = pc.fill_null(converted, pa.scalar(target.null.default, target.value_type))
+        elif target.null == "reject":
+            faults.add(_to_numpy(converted.is_null()), target.name, "null")
+    if target.range is not None:
+        _check_range(converted, target.range, target.name, faults)
+    return converted
+
+
+def _validate_list(found: pa.Array, target: Target, faults: _Faults) -> pa.Array:
+    found = pc.fill_null(found, pa.scalar([], found.type)) if found.null_count else found
+    lengths = _to_numpy(pc.list_value_length(found)).astype(np.int64)
+    values = found.flatten()
+    owner = np.repeat(np.arange(len(found)), lengths)
+    converted, wrong = convert(_nan_to_null(values) if pa.types.is_floating(values.type) else values, target.value_type)
+    for bad, reason in ((wrong, "type"), (_to_numpy(converted.is_null()) if target.vocabulary is None else None, "null")):
+        if bad is not None and bad.any():
+            mask = np.zeros(len(found), bool)
+            mask[owner[bad]] = True
+            faults.add(mask, target.name, reason)
+    if target.range is not None:
+        inner = _Faults(np.zeros(len(values), np.uint16), [])
+        _check_range(converted, target.range, target.name, inner)
+        mask = np.zeros(len(found), bool)
+        mask[owner[inner.fault > 0]] = True
+        faults.add(mask, target.name, "range")
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), converted)
+
+
+def _check_range(converted: pa.Array, allowed: tuple[float, float], name: str, faults: _Faults) -> None:
+    extremes = pc.min_max(converted)
+    smallest, largest = extremes["min"].as_py(), extremes["max"].as_py()
+    if smallest is not None and (smallest < allowed[0] or largest > allowed[1]):
+        outside = pc.or_(pc.less(converted, allowed[0]), pc.greater(converted, allowed[1]))
+        faults.add(_to_numpy(pc.fill_null(outside, False)), name, "range")
+
+
+def convert(values: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, np.ndarray | None]:
+    """Return (values as type `wanted`, mask of the values that cannot be it, which come out null; None for no such).
+
+    Timestamps and dates become int64 microseconds since 1970; floats become integers only where they are whole.
+    """
+    if values.type == wanted:
+        return _finite(values) if pa.types.is_floating(wanted) else (values, None)
+    if pa.types.is_null(values.type):
+        return pa.nulls(len(values), wanted), None
+    if (pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)) and pa.types.is_int64(wanted):
+        return values.cast(pa.timestamp("us"), safe=False).cast(pa.int64()), None
+    if pa.types.is_floating(wanted):
+        numbers, wrong = _cast_each(values, pa.float64())
+        finite, infinite = _finite(_nan_to_null(numbers).cast(pa.float32(), safe=False))
+        return finite, infinite if wrong is None else wrong if infinite is None else wrong | infinite
+    return _cast_each(values, wanted)
+
+
+def _finite(values: pa.Array) -> tuple[pa.Array, np.ndarray | None]:
+    numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
+    infinite = np.isinf(numbers)
+    if not infinite.any():
+        return values, None
+    return pc.if_else(pa.array(infinite), pa.scalar(None, values.type), values), infinite
+
+
+def _nan_to_null(values: pa.Array) -> pa.Array:
+    is_nan = pc.is_nan(values)
+    if not pc.any(is_nan).as_py():
+        return values
+    return pc.if_else(is_nan, pa.scalar(None, values.type), values)
+
+
+def _cast_each(values: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, np.ndarray | None]:
+    """Cast, and where some values cannot be cast find them by halving."""
+    wrong = np.zeros(len(values), bool)
+    exact = not (pa.types.is_integer(values.type) and pa.types.is_floating(wanted))
+
+    def attempt(start: int, stop: int) -> list[pa.Array]:
+        piece = values.slice(start, stop - start)
+        try:
+            return [piece.cast(wanted, safe=exact)]
+        except pa.ArrowException:
+            if stop - start == 1:
+                wrong[start] = True
+                return [pa.nulls(1, wanted)]
+            middle = (start + stop) // 2
+            return attempt(start, middle) + attempt(middle, stop)
+
+    pieces = attempt(0, len(values))
+    return (pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)), (wrong if wrong.any() else None)
+
+
+def _rejected(source: SourceBatch, targets: tuple[Target, ...], faults: _Faults) -> pa.RecordBatch:
+    places = np.flatnonzero(faults.fault)
+    kinds = [faults.kinds[number - 1] for number in faults.fault[places]]
+    columns = {target.name: source.batch.column(target.source) for target in targets}
+    values = [str(columns[column][int(place)].as_py())[:200] for place, (column, _) in zip(places, kinds, strict=True)]
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array([source.path] * len(places), pa.string()),
+            pa.array(source.rows[places] + 1, pa.int64()),
+            pa.array([column for column, _ in kinds], pa.string()),
+            pa.array([reason for _, reason in kinds], pa.string()),
+            pa.array(values, pa.string()),
+        ],
+        schema=REJECT_SCHEMA,
+    )
+
+
+def _malformed(source: SourceBatch) -> pa.RecordBatch:
+    rows = [
+        {"file": source.path, "row": row + 1, "column": None, "reason": "malformed", "value": text}
+        for row, text in source.malformed
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=REJECT_SCHEMA)
+
+
+def _to_numpy(mask: pa.Array) -> np.ndarray:
+    return mask.to_numpy(zero_copy_only=False)

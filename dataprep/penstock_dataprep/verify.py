@@ -1,0 +1,214 @@
+"""Read every byte of a dataset and recompute what its manifest claims."""
+
+import concurrent.futures
+import os
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from penstock_dataprep.blocks import Values, decode_block
+from penstock_dataprep.examples import decode_examples
+from penstock_dataprep.facts import MEAN_DIGITS
+from penstock_dataprep.progress import BOARD
+from penstock_dataprep.storage import checksum, exists, join, read_bytes
+from penstock_dataprep.tfrecord import unframe
+from penstock_shared.errors import DataRefused
+from penstock_shared.features import Feature
+from penstock_shared.manifest import File, Manifest, Shard, Split, Vocabulary, content_digest, vocabulary_digest
+from penstock_shared.tokens import FIRST_OOV_ID, NULL_ID, first_token_id
+
+
+def verify(manifest: Manifest, path: str) -> int:
+    """Check every claim of a manifest at `path`, and return how many claims were checked.
+
+    Raises DataRefused naming the first file, and the byte or field in it, that is not as claimed.
+    """
+    base = join(path, "..", "..") if "/" not in path else path.rsplit("/", 2)[0] if path.count("/") > 1 else "."
+    claims = 0
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        shards = [(name, split, shard) for name, split in manifest.splits.items() for shard in split.shards]
+        measured = list(pool.map(lambda task: _verify_shard(manifest, base, task[2]), shards))
+        vocabularies = list(pool.map(lambda name: _verify_vocabulary(manifest, base, name), manifest.vocabularies))
+        claims += sum(pool.map(lambda file: _verify_file(base, file), manifest.rejects))
+    claims += 3 * len(shards) + sum(vocabularies)
+    for name, split in manifest.splits.items():
+        offsets = [offset for (owner, _, _), (found, _) in zip(shards, measured, strict=True) if owner == name for offset in found]
+        claims += _verify_block_index(base, split, offsets)
+    for position, feature in enumerate(manifest.features):
+        claims += _verify_statistics(feature, [columns[position] for _, columns in measured], path)
+    digest = content_digest(manifest.features, manifest.layout, manifest.vocabularies, manifest.splits)
+    _expect(path, "digest", manifest.digest, digest)
+    return claims + 1
+
+
+class Measured:
+    """Add up what one feature's statistics claim, over all blocks of a shard."""
+
+    def __init__(self) -> None:
+        self.sums: Counter[str] = Counter()
+        self.total = 0.0
+        self.smallest: float | None = None
+        self.largest: float | None = None
+        self.longest = 0
+
+    def add(self, feature: Feature, vocabulary: Vocabulary | None, rows: int, values: Values, where: str) -> None:
+        """Measure one block's column. Raises DataRefused for an id outside the vocabulary."""
+        numbers = values.numbers if values.present is None else values.numbers[values.present]
+        nulls = 0 if values.present is None else rows - len(numbers)
+        self.longest = max(self.longest, int(values.lengths.max(initial=0)) if values.lengths is not None else 0)
+        if vocabulary is not None:
+            largest = int(numbers.max(initial=0))
+            if largest >= vocabulary.size or (len(numbers) and int(numbers.min()) < NULL_ID):
+                raise DataRefused(
+                    f"{where}: feature {feature.name} holds the id {largest}, "
+                    f"expected {NULL_ID} to {vocabulary.size - 1}, the ids of vocabulary {feature.vocabulary}"
+                )
+            nulls = int((numbers == NULL_ID).sum())
+            self.sums["oov"] += int(((numbers >= FIRST_OOV_ID) & (numbers < first_token_id(vocabulary.oov_buckets))).sum())
+        elif len(numbers):
+            self.total += float(numbers.sum(dtype=np.float64))
+            self.smallest = min(float(numbers.min()), np.inf if self.smallest is None else self.smallest)
+            self.largest = max(float(numbers.max()), -np.inf if self.largest is None else self.largest)
+        self.sums.update(rows=rows, nulls=nulls, values=len(numbers) - (nulls if vocabulary is not None else 0))
+
+
+def _verify_shard(manifest: Manifest, base: str, shard: Shard) -> tuple[list[int], list[Measured]]:
+    """Return (byte offsets of the blocks, measured features) of a shard that is as claimed."""
+    path = join(base, shard.path)
+    _verify_file(base, shard)
+    reader = READERS[manifest.layout.kind]
+    offsets: list[int] = []
+    measured = [Measured() for _ in manifest.features]
+    found_rows = 0
+    for offset, rows, columns in reader(manifest, read_bytes(path), path):
+        offsets.append(offset)
+        is_last = found_rows + rows == shard.rows
+        if rows > manifest.layout.rows_per_block or (rows < manifest.layout.rows_per_block and not is_last):
+            raise DataRefused(
+                f"{path}: the block at byte {offset} has {rows} rows, expected {manifest.layout.rows_per_block}"
+            )
+        for held, feature, values in zip(measured, manifest.features, columns, strict=True):
+            vocabulary = manifest.vocabularies[feature.vocabulary] if feature.vocabulary else None
+            held.add(feature, vocabulary, rows, values, f"{path}: the block at byte {offset}")
+        found_rows += rows
+        BOARD.advance("verify", rows)
+    _expect(path, "rows", shard.rows, found_rows)
+    _expect(path, "blocks", shard.blocks, len(offsets))
+    return offsets, measured
+
+
+def _read_blocks(manifest: Manifest, content: bytes, path: str) -> list[tuple[int, int, list[Values]]]:
+    columns = tuple(feature.column for feature in manifest.features)
+    return [
+        (offset, *decode_block(columns, payload, f"{path}: the record at byte {offset}"))
+        for offset, payload in unframe(content, path)
+    ]
+
+
+def _read_examples(manifest: Manifest, content: bytes, path: str) -> list[tuple[int, int, list[Values]]]:
+    starts = [offset for offset, _ in unframe(content, path)][:: manifest.layout.rows_per_block]
+    ends = [*starts[1:], len(content)]
+    return [
+        (start, *decode_examples(manifest.features, content[start:end], f"{path}: the records from byte {start}"))
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+READERS: dict[str, Callable[[Manifest, bytes, str], list[tuple[int, int, list[Values]]]]] = {
+    "blocks": _read_blocks,
+    "examples": _read_examples,
+}
+
+
+def _verify_file(base: str, file: File) -> int:
+    path = join(base, file.path)
+    if not exists(path):
+        raise DataRefused(f"{path}: missing; the manifest lists it with {file.bytes} bytes")
+    size, crc32c = checksum(path)
+    if size != file.bytes:
+        verb = "truncated" if size < file.bytes else "longer than written"
+        raise DataRefused(f"{path}: {verb}: found {size} bytes, the manifest says {file.bytes}")
+    if crc32c != file.crc32c:
+        raise DataRefused(f"{path}: corrupt: its crc32c is {crc32c}, the manifest says {file.crc32c}{_where(path)}")
+    return 2
+
+
+def _where(path: str) -> str:
+    try:
+        for _ in unframe(read_bytes(path), path):
+            pass
+    except DataRefused as fault:
+        return f" ({str(fault).removeprefix(path + ': ')})"
+    return ""
+
+
+def _verify_block_index(base: str, split: Split, offsets: list[int]) -> int:
+    claims = _verify_file(base, split.block_index)
+    path = join(base, split.block_index.path)
+    indexed = np.frombuffer(read_bytes(path), "<u8")
+    if indexed.tolist() != offsets:
+        raise DataRefused(f"{path}: it does not list the byte offsets at which the shards' blocks start")
+    return claims + 1
+
+
+def _verify_vocabulary(manifest: Manifest, base: str, name: str) -> int:
+    """Check a vocabulary's tokens: as many as claimed, descending counts, ties by ascending and distinct tokens."""
+    held = manifest.vocabularies[name]
+    last: tuple[int, bytes | int] | None = None
+    total = 0
+    for shard in held.shards:
+        path = join(base, shard.path)
+        _verify_file(base, shard)
+        tokens = 0
+        for offset, payload in unframe(read_bytes(path), path):
+            rows, (token, count) = decode_block(held.columns, payload, f"{path}: the record at byte {offset}")
+            tokens += rows
+            for entry in _entries(token, count):
+                if last is not None and (-entry[0], entry[1]) <= (-last[0], last[1]):
+                    raise DataRefused(f"{path}: token {entry[1]!r} does not come after {last[1]!r} by count and token")
+                if entry[0] < held.min_count:
+                    raise DataRefused(f"{path}: token {entry[1]!r} has count {entry[0]}, below min_count {held.min_count}")
+                last = entry
+        _expect(path, "tokens", shard.tokens, tokens)
+        total += tokens
+    where = f"vocabulary {name}"
+    _expect(where, "tokens", held.tokens, total)
+    _expect(where, "size", held.size, first_token_id(held.oov_buckets) + total)
+    _expect(where, "digest", held.digest, vocabulary_digest(held.oov_buckets, held.columns, held.shards))
+    return 3 * len(held.shards) + 3
+
+
+def _entries(token: Values, count: Values) -> list[tuple[int, bytes | int]]:
+    counts = count.numbers.tolist()
+    if token.lengths is None:
+        return list(zip(counts, token.numbers.tolist(), strict=True))
+    content = token.numbers.tobytes()
+    ends = np.cumsum(token.lengths, dtype=np.int64)
+    starts = ends - token.lengths
+    return [
+        (held, content[start:end]) for held, start, end in zip(counts, starts.tolist(), ends.tolist(), strict=True)
+    ]
+
+
+def _verify_statistics(feature: Feature, parts: list[Measured], path: str) -> int:
+    claimed = feature.statistics
+    where = f"{path}: statistics of {feature.name}"
+    sums: Counter[str] = sum((part.sums for part in parts), Counter())
+    for quantity in ("rows", "nulls", "values", "oov"):
+        if getattr(claimed, quantity) is not None:
+            _expect(where, quantity, getattr(claimed, quantity), sums[quantity])
+    if claimed.mean is not None:
+        _expect(where, "smallest", claimed.smallest, min(part.smallest for part in parts if part.smallest is not None))
+        _expect(where, "largest", claimed.largest, max(part.largest for part in parts if part.largest is not None))
+        mean = sum(part.total for part in parts) / sums["values"]
+        if abs(mean - claimed.mean) > 10.0 ** (1 - MEAN_DIGITS) * max(abs(mean), 1e-30):
+            _expect(where, "mean", claimed.mean, mean)
+    if claimed.longest is not None:
+        _expect(where, "longest", claimed.longest, max((part.longest for part in parts), default=0))
+    return 7
+
+
+def _expect(where: str, quantity: str, claimed: object, found: object) -> None:
+    if claimed != found:
+        raise DataRefused(f"{where}: {quantity}: found {found}, the manifest says {claimed}")
