@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
 from penstock_dataprep.blocks import Values
 from penstock_dataprep.examples import encode_examples
 from penstock_dataprep.generate.events import make_events
 from penstock_dataprep.generate.population import populate
-
 from penstock_shared.features import Feature, Statistics
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -99,7 +99,7 @@ def main() -> None:
     loop = arguments.loop_rows / statistics.median(run[1] for run in runs)
     print(f"vectorised encoder       {ours:>12,.0f} rows/s")
     print(f"Example + TFRecordWriter {loop:>12,.0f} rows/s")
-    print(f"ratio {ours / loop:.1f} (target: at least {TARGET_RATIO}); the same bytes, one thread, {arguments.runs} runs")
+    print(f"ratio {ours / loop:.1f} (target: at least {TARGET_RATIO}); equal bytes, one thread, {arguments.runs} runs")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,19 @@
 """Set up what every test relies on: the data folder, quiet TensorFlow, and a CI where nothing installed is skipped."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Read when TensorFlow is imported: the trainer stands on Keras 2, and start-up chatter hides test output.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# A busy machine is slow now and then, which is no fault of the code under test.
+settings.register_profile("penstock", deadline=None)
+settings.load_profile("penstock")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NO_DATA = "no real data:"
@@ -23,6 +29,17 @@ def repository() -> Path:
 def golden() -> Path:
     """Return the folder of files that pin a format byte for byte."""
     return REPOSITORY / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden_bytes(golden: Path) -> Callable[[str], bytes]:
+    """Return a function that reads a golden .hex file: bytes in hexadecimal, comments after a #."""
+
+    def read(name: str) -> bytes:
+        lines = (golden / name).read_text().splitlines()
+        return bytes.fromhex("".join(line.partition("#")[0] for line in lines))
+
+    return read
 
 
 @pytest.fixture(scope="session")
