@@ -69,7 +69,9 @@ def decode_block(columns: tuple[Column, ...], payload: bytes, where: str) -> tup
         nonlocal offset
         piece = payload[offset : offset + count]
         if len(piece) != count:
-            raise DataRefused(f"{where}: the block ends inside {what}: {len(payload)} bytes for {rows} rows is too short")
+            raise DataRefused(
+                f"{where}: the block ends inside {what}: {len(payload)} bytes for {rows} rows is too short"
+            )
         offset += count
         return piece
 
@@ -80,7 +82,9 @@ def decode_block(columns: tuple[Column, ...], payload: bytes, where: str) -> tup
             present = np.unpackbits(bits, count=rows, bitorder="little").astype(bool)
         count = rows
         if column.lengths is not None:
-            lengths = decode_numbers(take(rows * WIDTH_BYTES[column.lengths], f"the lengths of {column.name}"), column.lengths)
+            lengths = decode_numbers(
+                take(rows * WIDTH_BYTES[column.lengths], f"the lengths of {column.name}"), column.lengths
+            )
             count = int(lengths.sum(dtype=np.int64))
         piece = take(count * WIDTH_BYTES[column.storage], f"the values of {column.name}")
         values.append(Values(decode_numbers(piece, column.storage), lengths, present))

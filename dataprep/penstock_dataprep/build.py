@@ -62,8 +62,12 @@ def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:
         targets = resolve_targets(spec, columns[0], files[0].path)
         for file, found in zip(files[1:], columns[1:], strict=True):
             if resolve_targets(spec, found, file.path) != targets:
-                raise UserMistake(f"{file.path}: its column types differ from those of {files[0].path}; set their dtype")
-        units = [unit for found in pool.map(lambda file: read_format.units(file.path), files) for unit in found]
+                raise UserMistake(
+                    f"{file.path}: its column types differ from those of {files[0].path}; set their dtype"
+                )
+        units = [
+            unit for found in pool.map(lambda file: read_format.units(file.path, file.bytes), files) for unit in found
+        ]
     request = fingerprint(
         {
             "spec": spec.model_dump(mode="json", by_alias=True),
@@ -77,7 +81,8 @@ def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:
         targets=targets,
         source_columns={name: str(found or "text") for name, found in columns[0].items() if name in used},
         files=files,
-        units=tuple(units),
+        # Heavy units first, so that a runner that deals them out in turn gives all workers as much.
+        units=tuple(sorted(units, key=lambda unit: (-unit.weight, unit.path, unit.first_row))),
         rows_expected=None,
         base=join(root, spec.name),
         version=request[:VERSION_DIGITS],
@@ -98,7 +103,9 @@ def _run(job: Job, runner_flags: list[str]) -> None:
     if state not in (None, PipelineState.DONE):
         raise noted(job) or PenstockError(f"the runner ended the job as {state}; see its log")
     if not exists(job.manifest_path):
-        raise noted(job) or PenstockError(f"{job.manifest_path}: the job ended without publishing; see the runner's log")
+        raise noted(job) or PenstockError(
+            f"{job.manifest_path}: the job ended without publishing; see the runner's log"
+        )
 
 
 def _options(runner_flags: list[str]) -> PipelineOptions:
@@ -113,7 +120,9 @@ def _list_files(pattern: str) -> list[SourceFile]:
     if "://" not in pattern and not os.path.isabs(pattern):
         paths = [os.path.relpath(path) for path in paths]
     if not paths:
-        raise UserMistake(f"source.files: nothing matches {pattern}; is it relative to the folder you run the command in?")
+        raise UserMistake(
+            f"source.files: nothing matches {pattern}; is it relative to the folder you run the command in?"
+        )
     found = []
     for path in paths:
         try:
@@ -123,7 +132,9 @@ def _list_files(pattern: str) -> list[SourceFile]:
         except PermissionError:
             raise UserMistake(f"source.files: {pattern}: permission denied") from None
         if info["type"] == "directory":
-            raise UserMistake(f"source.files: {pattern} is a folder; name its files, for example {pattern.rstrip('/')}/*")
+            raise UserMistake(
+                f"source.files: {pattern} is a folder; name its files, for example {pattern.rstrip('/')}/*"
+            )
         modified = info.get("generation") or info.get("etag") or info.get("mtime") or info.get("updated") or ""
         found.append(SourceFile(path=remote + path, bytes=int(info["size"]), modified=str(modified)))
     if sum(file.bytes for file in found) == 0:

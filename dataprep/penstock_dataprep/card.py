@@ -50,7 +50,14 @@ def render_card(manifest: Manifest) -> str:
         _table(
             ("vocabulary", "ids", "tokens", "at least", "counted over", "coverage"),
             [
-                (name, f"{held.size:,}", f"{held.tokens:,}", str(held.min_count), held.counted_over, f"{held.coverage:.4%}")
+                (
+                    name,
+                    f"{held.size:,}",
+                    f"{held.tokens:,}",
+                    str(held.min_count),
+                    held.counted_over,
+                    f"{held.coverage:.4%}",
+                )
                 for name, held in manifest.vocabularies.items()
             ],
         ),

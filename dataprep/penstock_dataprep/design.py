@@ -34,7 +34,11 @@ class Design:
 
 
 def make_design(
-    spec: Spec, targets: tuple[Target, ...], facts: Facts, rows_per_split: dict[str, int], numberings: dict[str, Numbering]
+    spec: Spec,
+    targets: tuple[Target, ...],
+    facts: Facts,
+    rows_per_split: dict[str, int],
+    numberings: dict[str, Numbering],
 ) -> Design:
     """Choose storage widths and shard counts."""
     columns = tuple(_column(target, facts, numberings) for target in targets)
@@ -73,4 +77,6 @@ def _column(target: Target, facts: Facts, numberings: dict[str, Numbering]) -> C
         storage = narrowest_integer(0, numberings[target.vocabulary].size - 1)
         return Column(name=target.name, storage=storage, lengths=measured.lengths(target))
     nullable = measured.nulls > 0 and not target.is_list
-    return Column(name=target.name, storage=measured.storage(target), lengths=measured.lengths(target), nullable=nullable)
+    return Column(
+        name=target.name, storage=measured.storage(target), lengths=measured.lengths(target), nullable=nullable
+    )

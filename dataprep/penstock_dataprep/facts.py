@@ -15,6 +15,7 @@ from penstock_shared.manifest import File
 
 EXAMPLES_KEPT = 5
 TIME_BUCKETS = 1 << 16
+COUNTED_BITS = 20  # a batch's times are first counted in at most 2^20 buckets
 MEAN_DIGITS = 9
 # From narrow to wide; an integer storage serves a float feature whose every value is such an integer.
 FLOAT_STORAGES: tuple[Storage, ...] = ("u8", "f16", "bf16", "u16", "u24", "f32")
@@ -37,24 +38,32 @@ class TimeHistogram:
         """Count an int64 array of times."""
         if len(times) == 0:
             return cls(0, np.zeros(0, np.int64), np.zeros(0, np.int64))
-        counted = pc.value_counts(pa.array(times))
-        values = counted.field("values").to_numpy(zero_copy_only=False)
-        return cls(0, values, counted.field("counts").to_numpy(zero_copy_only=False))._settled()
+        low, high = int(times.min()), int(times.max())
+        shift = max(0, (high - low).bit_length() - COUNTED_BITS)
+        first = low >> shift
+        counts = np.bincount((times >> shift) - first)
+        buckets = np.flatnonzero(counts)
+        if shift == 0 or len(buckets) > TIME_BUCKETS:
+            return cls(shift, buckets + first, counts[buckets])._settled()
+        # So few buckets that a smaller shift might do: count the times themselves.
+        return cls(0, *np.unique(times, return_counts=True))._settled()
 
     def merge(self, other: "TimeHistogram") -> "TimeHistogram":
         """Return the histogram of both sets of rows."""
         shift = max(self.shift, other.shift)
         buckets = np.concatenate([self.buckets >> (shift - self.shift), other.buckets >> (shift - other.shift)])
-        return TimeHistogram(shift, buckets, np.concatenate([self.counts, other.counts]))._settled()
+        order = np.argsort(buckets, kind="stable")
+        return TimeHistogram(shift, buckets[order], np.concatenate([self.counts, other.counts])[order])._settled()
 
     def _settled(self) -> "TimeHistogram":
+        """Return this histogram, whose buckets ascend but may repeat, with distinct buckets and its own shift."""
         shift, buckets, counts = self.shift, self.buckets, self.counts
         while True:
-            distinct, place = np.unique(buckets, return_inverse=True)
-            counts = np.bincount(place, counts, len(distinct)).astype(np.int64)
-            if len(distinct) <= TIME_BUCKETS:
-                return TimeHistogram(shift, distinct, counts)
-            shift, buckets = shift + 1, distinct >> 1
+            starts = np.flatnonzero(np.append(True, buckets[1:] != buckets[:-1])) if len(buckets) else np.zeros(0, int)
+            buckets, counts = buckets[starts], np.add.reduceat(counts, starts) if len(starts) else counts
+            if len(buckets) <= TIME_BUCKETS:
+                return TimeHistogram(shift, buckets, counts)
+            shift, buckets = shift + 1, buckets >> 1
 
 
 @dataclass

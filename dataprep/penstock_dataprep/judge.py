@@ -19,8 +19,12 @@ def check_facts(facts: Facts, job: Job) -> None:
         f"max_reject_fraction allows {allowed:.2%}: {reasons}. The first of them:"
     ]
     for file, row, column, reason, value in facts.examples:
-        lines.append(f"  row {row} of {file}: " + (f"{column}: {_describe(job, column, reason, value)}" if column else value))
-    lines.append("Mend the source or the column's rules in the spec, or raise max_reject_fraction; nothing was published.")
+        lines.append(
+            f"  row {row} of {file}: " + (f"{column}: {_describe(job, column, reason, value)}" if column else value)
+        )
+    lines.append(
+        "Mend the source or the column's rules in the spec, or raise max_reject_fraction; nothing was published."
+    )
     raise DataRefused("\n".join(lines))
 
 

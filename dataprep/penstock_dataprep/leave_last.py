@@ -13,7 +13,16 @@ from penstock_dataprep.token_index import TokenIndex
 
 NEVER = np.iinfo(np.int64).max
 EVENT = np.dtype([("user", "<u8"), ("time", "<i8"), ("place", "<u8")])
-CUTOFF = np.dtype([("user", "<u8"), *((f"{cut}_{part}", kind) for cut in ("validation", "test") for part, kind in (("time", "<i8"), ("place", "<u8")))])
+CUTOFF = np.dtype(
+    [
+        ("user", "<u8"),
+        *(
+            (f"{cut}_{part}", kind)
+            for cut in ("validation", "test")
+            for part, kind in (("time", "<i8"), ("place", "<u8"))
+        ),
+    ]
+)
 
 
 def events(staged: Staged, rows: StagedRows, user: str, time: str, scratch: Scratch) -> np.ndarray:
@@ -31,7 +40,9 @@ def events(staged: Staged, rows: StagedRows, user: str, time: str, scratch: Scra
 def cutoffs(found: np.ndarray, rule: LeaveLastSplit) -> np.ndarray:
     """Return the CUTOFF array, one per user with enough rows to leave some in train, from all of these users' events."""
     found = found[np.lexsort((found["place"], found["time"], found["user"]))]
-    starts = np.flatnonzero(np.append(True, found["user"][1:] != found["user"][:-1])) if len(found) else np.zeros(0, int)
+    starts = (
+        np.flatnonzero(np.append(True, found["user"][1:] != found["user"][:-1])) if len(found) else np.zeros(0, int)
+    )
     ends = np.append(starts[1:], len(found))
     kept = ends - starts > rule.n + rule.validation_n
     result = np.empty(int(kept.sum()), CUTOFF)

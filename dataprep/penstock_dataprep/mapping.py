@@ -18,7 +18,16 @@ from penstock_shared.layout import Column
 from penstock_shared.tokens import FIRST_OOV_ID, NULL_ID
 
 # In memory a number takes the next width that the machine has.
-SEGMENT_DTYPES = {"u8": "u1", "u16": "u2", "u24": "u4", "u32": "u4", "i64": "i8", "f16": "f2", "bf16": "f4", "f32": "f4"}
+SEGMENT_DTYPES = {
+    "u8": "u1",
+    "u16": "u2",
+    "u24": "u4",
+    "u32": "u4",
+    "i64": "i8",
+    "f16": "f2",
+    "bf16": "f4",
+    "f32": "f4",
+}
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,9 @@ def _deal(assigned: np.ndarray, rows: StagedRows, design: Design) -> tuple[np.nd
         numbers[members] = firsts[split] + shard_of(rows.place[members], int(counts[split]))
     total = int(counts.sum())
     # numpy sorts 8- and 16-bit keys by radix, in linear time.
-    order = np.argsort(numbers.astype(np.uint8 if total < 2**8 else np.uint16 if total < 2**16 else np.uint32), kind="stable")
+    order = np.argsort(
+        numbers.astype(np.uint8 if total < 2**8 else np.uint16 if total < 2**16 else np.uint32), kind="stable"
+    )
     sizes = np.bincount(numbers, minlength=total)
     found = np.flatnonzero(sizes)
     return order, found, np.append(0, np.cumsum(sizes[found]))

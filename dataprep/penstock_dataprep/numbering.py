@@ -57,7 +57,9 @@ class Numbering:
         """Cut the pieces into runs of at most TOKENS_PER_SHARD tokens, one per vocabulary file."""
         found: list[list[Piece]] = []
         for piece in self.pieces:
-            for shard in range(piece.rank // TOKENS_PER_SHARD, (piece.rank + piece.stop - piece.start - 1) // TOKENS_PER_SHARD + 1):
+            for shard in range(
+                piece.rank // TOKENS_PER_SHARD, (piece.rank + piece.stop - piece.start - 1) // TOKENS_PER_SHARD + 1
+            ):
                 low = max(piece.rank, shard * TOKENS_PER_SHARD)
                 high = min(piece.rank + piece.stop - piece.start, (shard + 1) * TOKENS_PER_SHARD)
                 if shard == len(found):
@@ -87,7 +89,12 @@ class Numbering:
 
 
 def number(
-    vocabulary: str, rules: VocabularySpec, token_dtype: str, shared_by: tuple[str, ...], bands: list[Band], scratch: Scratch
+    vocabulary: str,
+    rules: VocabularySpec,
+    token_dtype: str,
+    shared_by: tuple[str, ...],
+    bands: list[Band],
+    scratch: Scratch,
 ) -> Numbering:
     """Rank a vocabulary's bands, most frequent first, up to `max_size` tokens.
 
@@ -122,7 +129,9 @@ def number(
 def _columns(token_dtype: str, bands: list[Band]) -> tuple[Column, ...]:
     if token_dtype == "int64":
         smallest = min((band.smallest_token for band in bands), default=0)
-        token = Column(name="token", storage=narrowest_integer(smallest, max((b.largest_token for b in bands), default=0)))
+        token = Column(
+            name="token", storage=narrowest_integer(smallest, max((b.largest_token for b in bands), default=0))
+        )
     else:
         longest = max((band.longest_token for band in bands), default=0)
         token = Column(name="token", storage="u8", lengths=narrowest_length(longest))
@@ -150,7 +159,13 @@ def write_shard(numbering: Numbering, shard: int, base: str, version: str, scrat
         token_values = Values(content, np.diff(offsets))
     values, rows = (token_values, Values(counts)), table.num_rows
     payloads = (
-        frame(encode_block(numbering.columns, [held.slice(start, min(start + TOKENS_PER_BLOCK, rows)) for held in values], min(TOKENS_PER_BLOCK, rows - start)))
+        frame(
+            encode_block(
+                numbering.columns,
+                [held.slice(start, min(start + TOKENS_PER_BLOCK, rows)) for held in values],
+                min(TOKENS_PER_BLOCK, rows - start),
+            )
+        )
         for start in range(0, rows, TOKENS_PER_BLOCK)
     )
     size, crc32c = write_bytes(join(base, path), payloads)
@@ -159,7 +174,9 @@ def write_shard(numbering: Numbering, shard: int, base: str, version: str, scrat
 
 def write_index(numbering: Numbering, scratch: Scratch) -> None:
     """Write the lookup table from token hash to id."""
-    hashes = read_pieces(numbering.pieces, scratch).column("hash").to_numpy() if numbering.pieces else np.zeros(0, np.uint64)
+    hashes = (
+        read_pieces(numbering.pieces, scratch).column("hash").to_numpy() if numbering.pieces else np.zeros(0, np.uint64)
+    )
     ids = np.arange(len(hashes)) + first_token_id(numbering.rules.oov_buckets)
     TokenIndex.build(hashes, ids).save(scratch, index_name(numbering.vocabulary))
 

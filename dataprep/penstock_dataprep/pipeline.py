@@ -10,6 +10,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
 from penstock_dataprep import steps
+from penstock_dataprep.elements import ReadBatch, ValidBatch
 from penstock_dataprep.job import Job
 from penstock_dataprep.refusal import Reported
 from penstock_dataprep.spec import LeaveLastSplit
@@ -24,8 +25,8 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     staged, facts = (
         pipeline
         | "Units" >> beam.Create(list(enumerate(job.units)))
-        | "Read" >> step(steps.read)
-        | "Validate" >> step(steps.validate)
+        | "Read" >> step(steps.read).with_output_types(ReadBatch)
+        | "Validate" >> step(steps.validate).with_output_types(ValidBatch)
         | "Stage" >> step(steps.stage).with_outputs("facts", main="staged")
     )
     merged = facts | "MergeFacts" >> beam.CombineGlobally(steps.merge_facts)
@@ -63,11 +64,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     segments, oov = staged | "MapAndDeal" >> step(steps.map_batch, splitter, design, numbered, indexes).with_outputs(
         "oov", main="segments"
     )
-    shards = (
-        segments
-        | "GroupShards" >> beam.GroupByKey()
-        | "WriteShards" >> step(steps.write_shard, design, judged)
-    )
+    shards = segments | "GroupShards" >> beam.GroupByKey() | "WriteShards" >> step(steps.write_shard, design, judged)
     _ = (
         pipeline
         | "Finish" >> beam.Create([None])

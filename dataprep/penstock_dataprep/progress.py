@@ -72,7 +72,13 @@ def shown(board: Board) -> Iterator[None]:
 
 
 def _show_bars(board: Board, stop: threading.Event) -> None:
-    columns = (TextColumn("{task.description:>6}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:>6}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         tasks = {}
         while not stop.wait(SECONDS_BETWEEN_FRAMES):

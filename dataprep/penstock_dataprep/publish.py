@@ -52,8 +52,10 @@ def publish_manifest(
         for split in design.shards
     }
     vocabularies = {
-        name: held.entry(tuple(shard for owner, _, shard in sorted(vocabulary_shards, key=_position) if owner == name))
-        for name, held in numberings.items()
+        name: numberings[name].entry(
+            tuple(shard for owner, _, shard in sorted(vocabulary_shards, key=_position) if owner == name)
+        )
+        for name in job.spec.vocabularies()
     }
     features = tuple(
         make_feature(target, column, facts) for target, column in zip(job.targets, design.columns, strict=True)

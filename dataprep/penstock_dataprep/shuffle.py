@@ -20,7 +20,9 @@ TOP = np.uint64(32)
 LOW_BITS = np.uint64(0xFFFFFFFF)
 
 
-def shard_count(rows: int, columns: tuple[Column, ...], values_per_row: float, shard_bytes: int, rows_per_block: int) -> int:
+def shard_count(
+    rows: int, columns: tuple[Column, ...], values_per_row: float, shard_bytes: int, rows_per_block: int
+) -> int:
     """Return the number of shards of a split: none above `shard_bytes`, and SPREAD_SHARDS once there are blocks enough.
 
     Several shards let several readers and hosts share even a dataset that would fit one. `values_per_row` is the mean

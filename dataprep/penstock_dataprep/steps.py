@@ -10,6 +10,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from penstock_dataprep import leave_last, mapping, numbering, shard, vocabulary
 from penstock_dataprep.design import Design, make_design, make_feature
+from penstock_dataprep.elements import ReadBatch, ValidBatch
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
 from penstock_dataprep.judge import check_facts
@@ -17,7 +18,7 @@ from penstock_dataprep.publish import publish_manifest
 from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.progress import BOARD
 from penstock_dataprep.rejects import write_rejects
-from penstock_dataprep.sources import FORMATS, SourceBatch, Unit
+from penstock_dataprep.sources import FORMATS, Unit
 from penstock_dataprep.spec import LeaveLastSplit
 from penstock_dataprep.split import SPLITS, TRAIN, Splitter, make_splitter
 from penstock_dataprep.staged import Staged, read_rows, read_tokens
@@ -27,30 +28,30 @@ from penstock_shared.layout import RecordLayout
 from penstock_shared.manifest import VocabularyShard
 
 
-def read(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[tuple[str, SourceBatch]]:
+def read(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[ReadBatch]:
     """Yield the labelled batches of one unit of the source."""
     number, unit = numbered_unit
     source = job.spec.source
     columns = sorted({target.source for target in job.targets})
     for piece, batch in enumerate(FORMATS[source.format].read(unit, source, columns)):
-        yield f"{number:06d}-{piece:04d}", batch
+        yield ReadBatch(f"{number:06d}-{piece:04d}", batch)
 
 
-def validate(job: Job, labelled: tuple[str, SourceBatch]) -> Iterator[tuple[str, Any, Facts]]:
-    """Yield the label, the valid rows and what was measured; rejected rows go to their file."""
-    label, source = labelled
-    valid, rejects = validate_batch(source, job.targets)
+def validate(job: Job, read_batch: ReadBatch) -> Iterator[ValidBatch]:
+    """Yield the valid rows and what was measured; rejected rows go to their file."""
+    label = read_batch.label
+    valid, rejects = validate_batch(read_batch.source, job.targets)
     facts = Facts.of(valid, rejects, job.targets)
     facts.reject_files = write_rejects(rejects, label, job.base, job.version)
-    yield label, valid, facts
+    yield ValidBatch(label, valid, facts)
 
 
-def stage(job: Job, validated: tuple[str, Any, Facts]) -> Iterator[Staged | TaggedOutput]:
+def stage(job: Job, valid: ValidBatch) -> Iterator[Staged | TaggedOutput]:
     """Yield a reference to the staged batch, and the facts."""
-    label, valid, facts = validated
-    if valid.num_rows:
-        staged = stage_batch(valid, job.targets, job.spec.shuffle.seed, label, job.scratch)
-        facts.tokens = Counter(staged.tokens)
+    facts = valid.facts
+    if valid.batch.num_rows:
+        staged = stage_batch(valid.batch, job.targets, job.spec.shuffle.seed, valid.label, job.scratch)
+        facts = replace(facts, tokens=Counter(staged.tokens))
         yield staged
     BOARD.advance("read", facts.read)
     yield TaggedOutput("facts", facts)
@@ -119,7 +120,9 @@ def count_tokens(
         for user in users:
             tokens, hashes = read_tokens(staged, user, job.scratch)
             held = rows.columns[user]
-            mask = None if rules.of == "all" else is_train if held.lengths is None else np.repeat(is_train, held.lengths)
+            mask = (
+                None if rules.of == "all" else is_train if held.lengths is None else np.repeat(is_train, held.lengths)
+            )
             counts = vocabulary.count_codes(held.numbers, len(tokens), mask)
             pieces = vocabulary.cut_by_hash(vocabulary.count_table(tokens, hashes, counts), bits)
             file = f"counts/{staged.label}.{user}"
@@ -196,7 +199,12 @@ def lay_out(
 
 
 def map_batch(
-    job: Job, staged: Staged, splitter: Splitter, design: Design, numbered: list[tuple[str, Numbering]], indexes: list[str]
+    job: Job,
+    staged: Staged,
+    splitter: Splitter,
+    design: Design,
+    numbered: list[tuple[str, Numbering]],
+    indexes: list[str],
 ) -> Iterator[tuple[int, mapping.Segment] | TaggedOutput]:
     """Yield, by shard, where the staged batch's rows with ids are; and out-of-vocabulary values by feature."""
     segments, oov = mapping.map_batch(staged, job.targets, splitter, design, dict(numbered), job.scratch)

@@ -60,9 +60,7 @@ def resolve_targets(spec: Spec, columns: dict[str, pa.DataType | None], where: s
     return tuple(targets)
 
 
-def _resolve(
-    spec: Spec, name: str, column: ColumnSpec, source: str, found: pa.DataType | None, where: str
-) -> Target:
+def _resolve(spec: Spec, name: str, column: ColumnSpec, source: str, found: pa.DataType | None, where: str) -> Target:
     is_list = found is not None and (pa.types.is_list(found) or pa.types.is_large_list(found))
     value = _plain(found.value_type if is_list else found)  # type: ignore[union-attr]
     if is_list and (column.role != "feature" or column.null == "reject" or isinstance(column.null, NullDefault)):
@@ -128,6 +126,10 @@ def _check_default(name: str, column: ColumnSpec, dtype: str) -> None:
     if not isinstance(column.null, NullDefault):
         return
     default: Any = column.null.default
-    fits = {"string": isinstance(default, str), "int64": isinstance(default, int), "float32": isinstance(default, int | float)}
+    fits = {
+        "string": isinstance(default, str),
+        "int64": isinstance(default, int),
+        "float32": isinstance(default, int | float),
+    }
     if not fits[dtype]:
         raise UserMistake(f"columns.{name}.null.default: found {default!r}, expected a {dtype} value like the column's")

@@ -76,7 +76,10 @@ def _validate_list(found: pa.Array, target: Target, faults: _Faults) -> pa.Array
     values = found.flatten()
     owner = np.repeat(np.arange(len(found)), lengths)
     converted, wrong = convert(_nan_to_null(values) if pa.types.is_floating(values.type) else values, target.value_type)
-    for bad, reason in ((wrong, "type"), (_to_numpy(converted.is_null()) if target.vocabulary is None else None, "null")):
+    for bad, reason in (
+        (wrong, "type"),
+        (_to_numpy(converted.is_null()) if target.vocabulary is None else None, "null"),
+    ):
         if bad is not None and bad.any():
             mask = np.zeros(len(found), bool)
             mask[owner[bad]] = True

@@ -33,7 +33,12 @@ def verify(manifest: Manifest, path: str) -> int:
         claims += sum(pool.map(lambda file: _verify_file(base, file), manifest.rejects))
     claims += 3 * len(shards) + sum(vocabularies)
     for name, split in manifest.splits.items():
-        offsets = [offset for (owner, _, _), (found, _) in zip(shards, measured, strict=True) if owner == name for offset in found]
+        offsets = [
+            offset
+            for (owner, _, _), (found, _) in zip(shards, measured, strict=True)
+            if owner == name
+            for offset in found
+        ]
         claims += _verify_block_index(base, split, offsets)
     for position, feature in enumerate(manifest.features):
         claims += _verify_statistics(feature, [columns[position] for _, columns in measured], path)
@@ -65,7 +70,9 @@ class Measured:
                     f"expected {NULL_ID} to {vocabulary.size - 1}, the ids of vocabulary {feature.vocabulary}"
                 )
             nulls = int((numbers == NULL_ID).sum())
-            self.sums["oov"] += int(((numbers >= FIRST_OOV_ID) & (numbers < first_token_id(vocabulary.oov_buckets))).sum())
+            self.sums["oov"] += int(
+                ((numbers >= FIRST_OOV_ID) & (numbers < first_token_id(vocabulary.oov_buckets))).sum()
+            )
         elif len(numbers):
             self.total += float(numbers.sum(dtype=np.float64))
             self.smallest = min(float(numbers.min()), np.inf if self.smallest is None else self.smallest)
@@ -168,7 +175,9 @@ def _verify_vocabulary(manifest: Manifest, base: str, name: str) -> int:
                 if last is not None and (-entry[0], entry[1]) <= (-last[0], last[1]):
                     raise DataRefused(f"{path}: token {entry[1]!r} does not come after {last[1]!r} by count and token")
                 if entry[0] < held.min_count:
-                    raise DataRefused(f"{path}: token {entry[1]!r} has count {entry[0]}, below min_count {held.min_count}")
+                    raise DataRefused(
+                        f"{path}: token {entry[1]!r} has count {entry[0]}, below min_count {held.min_count}"
+                    )
                 last = entry
         _expect(path, "tokens", shard.tokens, tokens)
         total += tokens
@@ -186,9 +195,7 @@ def _entries(token: Values, count: Values) -> list[tuple[int, bytes | int]]:
     content = token.numbers.tobytes()
     ends = np.cumsum(token.lengths, dtype=np.int64)
     starts = ends - token.lengths
-    return [
-        (held, content[start:end]) for held, start, end in zip(counts, starts.tolist(), ends.tolist(), strict=True)
-    ]
+    return [(held, content[start:end]) for held, start, end in zip(counts, starts.tolist(), ends.tolist(), strict=True)]
 
 
 def _verify_statistics(feature: Feature, parts: list[Measured], path: str) -> int:

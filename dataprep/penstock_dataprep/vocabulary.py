@@ -72,7 +72,9 @@ def merge_counts(tables: list[pa.RecordBatch], where: str) -> pa.RecordBatch:
         collision = np.flatnonzero(differs & ~is_first[1:])
         if len(collision):
             pair = [beside[int(collision[0]) + offset].as_py() for offset in (0, 1)]
-            raise DataRefused(f"{where}: tokens {pair[0]!r} and {pair[1]!r} have the same 64-bit hash; rename one of them")
+            raise DataRefused(
+                f"{where}: tokens {pair[0]!r} and {pair[1]!r} have the same 64-bit hash; rename one of them"
+            )
     counts = np.add.reduceat(merged.column("count").to_numpy()[order], starts)
     return count_table(tokens.take(pa.array(order[starts])), ordered[starts], counts)
 
@@ -99,7 +101,9 @@ def sort_band(tables: list[pa.RecordBatch]) -> pa.RecordBatch:
     """Return a band's tokens by descending count, ties by ascending token."""
     merged = pa.Table.from_batches(tables).combine_chunks().to_batches()[0] if len(tables) > 1 else tables[0]
     counts = merged.column("count").to_numpy()
-    keys = [("token", "ascending")] if (counts == counts[0]).all() else [("count", "descending"), ("token", "ascending")]
+    keys = (
+        [("token", "ascending")] if (counts == counts[0]).all() else [("count", "descending"), ("token", "ascending")]
+    )
     return merged.take(pc.sort_indices(merged, sort_keys=keys))
 
 

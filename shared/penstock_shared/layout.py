@@ -81,6 +81,4 @@ def narrowest_length(largest: int) -> LengthStorage:
 
 def scalar_row_bytes(columns: tuple[Column, ...]) -> float:
     """Return the bytes one row takes in a large block, list values not counted."""
-    return sum(
-        WIDTH_BYTES[column.lengths or column.storage] + (1 / 8 if column.nullable else 0) for column in columns
-    )
+    return sum(WIDTH_BYTES[column.lengths or column.storage] + (1 / 8 if column.nullable else 0) for column in columns)

@@ -192,10 +192,14 @@ class Manifest(Strict):
             raise ValueError(f"distinct feature names, found {names}")
         for feature in self.features:
             if feature.vocabulary is not None and feature.vocabulary not in self.vocabularies:
-                raise ValueError(f"feature {feature.name} to use a vocabulary of the manifest, not {feature.vocabulary}")
+                raise ValueError(
+                    f"feature {feature.name} to use a vocabulary of the manifest, not {feature.vocabulary}"
+                )
         written = sum(split.rows for split in self.splits.values())
         if written != self.accounting.written:
-            raise ValueError(f"the splits' {written} rows to equal the {self.accounting.written} rows accounted as written")
+            raise ValueError(
+                f"the splits' {written} rows to equal the {self.accounting.written} rows accounted as written"
+            )
         return self
 
     def feature(self, role: str) -> Feature | None:
@@ -216,10 +220,13 @@ def content_digest(
     return fingerprint(
         {
             "layout": layout.model_dump(),
-            "features": [[feature.role, feature.dtype, feature.vocabulary, feature.column.model_dump()] for feature in features],
+            "features": [
+                [feature.role, feature.dtype, feature.vocabulary, feature.column.model_dump()] for feature in features
+            ],
             "vocabularies": {name: vocabulary.digest for name, vocabulary in vocabularies.items()},
             "splits": {
-                name: [[shard.rows, shard.bytes, shard.crc32c] for shard in split.shards] for name, split in splits.items()
+                name: [[shard.rows, shard.bytes, shard.crc32c] for shard in split.shards]
+                for name, split in splits.items()
             },
         }
     )

@@ -33,7 +33,9 @@ def parse(model: type[Model], document: Any, where: str, refusal: type[PenstockE
     try:
         return model.model_validate_json(text)
     except ValidationError as fault:
-        raise refusal("\n".join(f"{where}: {line}" for line in _explain(model, json.loads(text), fault.errors()))) from None
+        raise refusal(
+            "\n".join(f"{where}: {line}" for line in _explain(model, json.loads(text), fault.errors()))
+        ) from None
 
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:

@@ -14,16 +14,15 @@ ROWS_PER_BATCH = 1 << 20
 
 @dataclass(frozen=True)
 class Unit:
-    """Name one piece of work of the read step: a run of row groups of a file, or a whole file."""
+    """Name one piece of work of the read step: a run of row groups of a file, or a whole file.
+
+    `weight` tells how heavy it is beside the others of its format: rows or bytes.
+    """
 
     path: str
+    weight: int
     first_row: int = 0
     row_groups: tuple[int, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Return a short label for messages and file names."""
-        return f"{self.path}@{self.first_row}"
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Format(Protocol):
     def columns(self, path: str, source: SourceSpec) -> dict[str, pa.DataType | None]:
         """Return each column's name and type (None where text decides row by row), reading as little as possible."""
 
-    def units(self, path: str) -> list[Unit]:
+    def units(self, path: str, size_bytes: int) -> list[Unit]:
         """Cut a file into pieces of work of about ROWS_PER_BATCH rows, or return it whole where that is not possible."""
 
     def read(self, unit: Unit, source: SourceSpec, columns: list[str]) -> Iterator[SourceBatch]:

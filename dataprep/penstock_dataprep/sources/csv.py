@@ -33,9 +33,9 @@ class CsvFormat:
             raise DataRefused(f"{path}: the header line cannot be read: {fault}") from None
         return dict.fromkeys(names)
 
-    def units(self, path: str) -> list[Unit]:
+    def units(self, path: str, size_bytes: int) -> list[Unit]:
         """Return the file whole: where a row starts is known only by reading from the start."""
-        return [Unit(path)]
+        return [Unit(path, size_bytes)]
 
     def read(self, unit: Unit, source: SourceSpec, columns: list[str]) -> Iterator[SourceBatch]:
         """Yield the file's rows, BLOCK_BYTES of text at a time."""

@@ -34,9 +34,9 @@ class JsonLinesFormat:
             raise DataRefused(f"{path}: no line of the first {PROBE_BYTES} bytes is a JSON object")
         return {key: _type_of(values) for key, values in seen.items()}
 
-    def units(self, path: str) -> list[Unit]:
+    def units(self, path: str, size_bytes: int) -> list[Unit]:
         """Return the file whole: a line's number is known only by reading from the start."""
-        return [Unit(path)]
+        return [Unit(path, size_bytes)]
 
     def read(self, unit: Unit, source: SourceSpec, columns: list[str]) -> Iterator[SourceBatch]:
         """Yield the file's rows, BLOCK_BYTES of text at a time; blank lines are no rows but keep their numbers."""
@@ -66,9 +66,7 @@ def _batch(path: str, lines: list[bytes], first_row: int, columns: list[str]) ->
         table = pj.read_json(pa.BufferReader(b"\n".join(lines)), pj.ReadOptions(use_threads=False, block_size=1 << 30))
         found = table.combine_chunks().to_batches()
         if table.num_rows == len(rows) and len(found) == 1:
-            arrays = [
-                found[0].column(name) if name in table.column_names else pa.nulls(len(rows)) for name in columns
-            ]
+            arrays = [found[0].column(name) if name in table.column_names else pa.nulls(len(rows)) for name in columns]
             return SourceBatch(path, pa.RecordBatch.from_arrays(arrays, names=columns), rows)
     except pa.ArrowException:
         pass  # One line that is no JSON or has another type fails the whole block: find it line by line.

@@ -20,7 +20,7 @@ class ParquetFormat:
         schema = _open(path).schema_arrow
         return {field.name: field.type for field in schema}
 
-    def units(self, path: str) -> list[Unit]:
+    def units(self, path: str, size_bytes: int) -> list[Unit]:
         """Gather adjacent row groups until they hold ROWS_PER_BATCH rows."""
         metadata = _open(path).metadata
         units: list[Unit] = []
@@ -29,12 +29,12 @@ class ParquetFormat:
         for group in range(metadata.num_row_groups):
             rows = metadata.row_group(group).num_rows
             if groups and gathered + rows > ROWS_PER_BATCH:
-                units.append(Unit(path, first_row, tuple(groups)))
+                units.append(Unit(path, gathered, first_row, tuple(groups)))
                 first_row, gathered, groups = first_row + gathered, 0, []
             groups.append(group)
             gathered += rows
         if gathered:
-            units.append(Unit(path, first_row, tuple(groups)))
+            units.append(Unit(path, gathered, first_row, tuple(groups)))
         return units
 
     def read(self, unit: Unit, source: SourceSpec, columns: list[str]) -> Iterator[SourceBatch]:
