@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import logging
 import os
+from pathlib import Path
 
 from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -117,7 +118,7 @@ def _list_files(pattern: str) -> list[SourceFile]:
     system, inner = filesystem(pattern)
     remote = pattern.partition("://")[0] + "://" if "://" in pattern else ""
     paths = sorted(system.glob(inner)) if any(mark in inner for mark in "*?[") else [inner]
-    if "://" not in pattern and not os.path.isabs(pattern):
+    if "://" not in pattern and not Path(pattern).is_absolute():
         paths = [os.path.relpath(path) for path in paths]
     if not paths:
         raise UserMistake(
@@ -128,7 +129,7 @@ def _list_files(pattern: str) -> list[SourceFile]:
         try:
             info = system.info(path)
         except FileNotFoundError:
-            raise UserMistake(f"source.files: {pattern} does not exist (looked from {os.getcwd()})") from None
+            raise UserMistake(f"source.files: {pattern} does not exist (looked from {Path.cwd()})") from None
         except PermissionError:
             raise UserMistake(f"source.files: {pattern}: permission denied") from None
         if info["type"] == "directory":
@@ -145,4 +146,4 @@ def _list_files(pattern: str) -> list[SourceFile]:
 def _remove_if_empty(folder: str) -> None:
     if "://" not in folder:
         with contextlib.suppress(OSError):
-            os.rmdir(folder)
+            Path(folder).rmdir()

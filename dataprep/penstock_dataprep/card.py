@@ -19,7 +19,8 @@ def render_card(manifest: Manifest) -> str:
     account = manifest.accounting
     sections = [
         f"<h1>{html.escape(manifest.name)}</h1>",
-        f"<p>version <code>{manifest.version}</code>, created {manifest.created}, digest <code>{manifest.digest[:16]}</code></p>",
+        f"<p>version <code>{manifest.version}</code>, created {manifest.created}, "
+        f"digest <code>{manifest.digest[:16]}</code></p>",
         "<h2>Rows</h2>",
         _table(
             ("", "rows", "why"),

@@ -40,9 +40,8 @@ def run_build(spec_path: str, root: str, runner_flags: list[str]) -> None:
     rejected = sum(manifest.accounting.rejected.values())
     print(f"{verb} {manifest.name} version {manifest.version}: {splits} rows, {rejected:,} rejected")
     if not reused:
-        print(
-            f"read {manifest.accounting.read:,} rows in {seconds:.1f} s, {manifest.accounting.read / seconds:,.0f} rows/s"
-        )
+        read = manifest.accounting.read
+        print(f"read {read:,} rows in {seconds:.1f} s, {read / seconds:,.0f} rows/s")
     print(path)
 
 
@@ -58,9 +57,8 @@ def run_verify(path: str) -> None:
     with shown(BOARD):
         claims = verify(manifest, path)
     rows, seconds = manifest.accounting.written, time.monotonic() - started
-    print(
-        f"verified {manifest.name} version {manifest.version}: {claims:,} claims hold over {rows:,} rows ({seconds:.1f} s)"
-    )
+    what = f"{manifest.name} version {manifest.version}"
+    print(f"verified {what}: {claims:,} claims hold over {rows:,} rows ({seconds:.1f} s)")
 
 
 def run_show(path: str, as_json: bool) -> None:

@@ -48,7 +48,7 @@ def make_design(
         if column.lengths
     )
     output = spec.output
-    shards = {
+    shards: dict[str, int] = {
         split: shard_count(rows_per_split.get(split, 0), columns, list_bytes, output.shard_bytes, output.rows_per_block)
         for split in SPLITS
         if split in wanted_splits(spec.split)

@@ -100,7 +100,7 @@ class FeatureFacts:
         self.smallest, self.largest = extremes["min"].as_py(), extremes["max"].as_py()
         # Integers are summed exactly; a sum of int64 values may itself be past int64.
         is_integer = pa.types.is_integer(values.type)
-        wide = is_integer and max(abs(self.smallest), abs(self.largest)) * len(values) >= 2**63  # type: ignore[arg-type]
+        wide = is_integer and max(abs(self.smallest), abs(self.largest)) * len(values) >= 2**63
         self.total = sum(values.to_pylist()) if wide else pc.sum(values).as_py()
         if not is_integer:
             self.storages = _exact_storages(values.to_numpy(zero_copy_only=False))

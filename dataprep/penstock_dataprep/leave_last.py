@@ -38,7 +38,7 @@ def events(staged: Staged, rows: StagedRows, user: str, time: str, scratch: Scra
 
 
 def cutoffs(found: np.ndarray, rule: LeaveLastSplit) -> np.ndarray:
-    """Return the CUTOFF array, one per user with enough rows to leave some in train, from all of these users' events."""
+    """Return the CUTOFF array, one per user with enough rows to leave some in train, from all these users' events."""
     found = found[np.lexsort((found["place"], found["time"], found["user"]))]
     starts = (
         np.flatnonzero(np.append(True, found["user"][1:] != found["user"][:-1])) if len(found) else np.zeros(0, int)

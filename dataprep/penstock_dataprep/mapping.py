@@ -1,5 +1,6 @@
 """Map a staged batch's tokens to ids, and deal its rows to shards."""
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ def map_batch(
     numberings: dict[str, Numbering],
     scratch: Scratch,
 ) -> tuple[list[tuple[int, Segment]], Counter[str]]:
-    """Write a staged batch's rows by shard; return (shard number, segment) pairs and out-of-vocabulary values by feature."""
+    """Write a staged batch's rows by shard; return (shard number, segment) pairs and the number of OOV values."""
     rows = read_rows(staged, targets, scratch)
     oov: Counter[str] = Counter()
     columns = {}
@@ -62,7 +63,7 @@ def map_batch(
     table = pa.RecordBatch.from_arrays([pa.array(rows.place), *columns.values()], names=[PLACE, *columns])
     dealt = table.take(pa.array(order))
     file = f"segments/{staged.label}"
-    pieces = [dealt.slice(start, stop - start) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    pieces = [dealt.slice(start, stop - start) for start, stop in itertools.pairwise(edges)]
     scratch.write_batches(file, pieces)
     segments = [Segment(file, position, piece.num_rows) for position, piece in enumerate(pieces)]
     return list(zip(found.tolist(), segments, strict=True)), oov

@@ -3,6 +3,7 @@
 import functools
 import os
 import subprocess
+from pathlib import Path
 
 
 @functools.cache
@@ -10,7 +11,7 @@ def git_commit() -> str | None:
     """Return the commit of the checkout this code is in, or PENSTOCK_GIT_COMMIT (set by an image), or None."""
     if commit := os.environ.get("PENSTOCK_GIT_COMMIT"):
         return commit
-    here = os.path.dirname(os.path.abspath(__file__))
+    here = str(Path(__file__).resolve().parent)
     try:
         found = subprocess.run(
             ["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False

@@ -18,7 +18,7 @@ FILE_NAME = "refusal.json"
 KINDS: dict[str, type[PenstockError]] = {kind.__name__: kind for kind in (PenstockError, UserMistake, DataRefused)}
 
 
-class Reported(beam.DoFn):  # type: ignore[misc]
+class Reported(beam.DoFn):
     """Run a step with its job, and note a refusal before letting it fail the pipeline."""
 
     def __init__(self, function: Callable[..., Iterator[Any]], job: Job) -> None:
@@ -34,9 +34,9 @@ class Reported(beam.DoFn):  # type: ignore[misc]
             note(refusal, self.job)
             raise
         except OSError as fault:
-            refusal = out_of_space(self.job.base, fault) or PenstockError(f"{self.job.base}: {fault}")
-            note(refusal, self.job)
-            raise refusal from fault
+            reason = out_of_space(self.job.base, fault) or PenstockError(f"{self.job.base}: {fault}")
+            note(reason, self.job)
+            raise reason from fault
 
 
 def note(refusal: PenstockError, job: Job) -> None:

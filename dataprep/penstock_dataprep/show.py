@@ -1,5 +1,7 @@
 """Describe a dataset to a person in plain text."""
 
+from collections.abc import Sequence
+
 from penstock_shared.manifest import Manifest
 
 
@@ -76,7 +78,7 @@ def describe(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[at]) for row in [header, *rows]) for at in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

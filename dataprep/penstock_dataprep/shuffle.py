@@ -42,7 +42,7 @@ def shard_of(places: np.ndarray, shards: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Order:
-    """Hold the final order of a shard's rows: `rows[i]` is the row that comes i-th; `copies` were found, and maybe dropped."""
+    """Hold the final order of a shard's rows: `rows[i]` is the row that comes i-th; `copies` of others were found."""
 
     rows: np.ndarray
     copies: int

@@ -186,8 +186,8 @@ def load_spec(path: str, text: str) -> Spec:
     if not isinstance(document, dict):
         raise UserMistake(f"{path}: found {document!r}, expected a mapping with name, source, columns and split")
     spec = parse(Spec, document, path, UserMistake)
-    for fault in _cross_faults(spec):
-        raise UserMistake(f"{path}: {fault}")
+    if faults := _cross_faults(spec):
+        raise UserMistake("\n".join(f"{path}: {fault}" for fault in faults))
     return spec
 
 
@@ -211,8 +211,8 @@ def _cross_faults(spec: Spec) -> list[str]:
     if isinstance(spec.split, TimeSplit) and spec.split.test_fraction + spec.split.validation_fraction >= 1:
         faults.append("split: test_fraction and validation_fraction leave no rows to train on")
     if isinstance(spec.split, EntityHashSplit):
-        column = spec.columns.get(spec.split.column)
-        if column is None or column.vocabulary is None:
+        entity = spec.columns.get(spec.split.column)
+        if entity is None or entity.vocabulary is None:
             with_tokens = [name for name, held in spec.columns.items() if held.vocabulary is not None]
             faults.append(
                 f"split.column: found {spec.split.column!r}, expected a column with a vocabulary; "

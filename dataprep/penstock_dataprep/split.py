@@ -7,13 +7,13 @@ import numpy as np
 
 from penstock_dataprep.facts import TimeHistogram
 from penstock_dataprep.hashing import mix64
-from penstock_dataprep.spec import EntityHashSplit, LeaveLastSplit, Spec, SplitSpec, TimeSplit
-from penstock_dataprep.staged import NULL_WORD, Staged, StagedRows, read_tokens
 from penstock_dataprep.scratch import Scratch
+from penstock_dataprep.spec import EntityHashSplit, LeaveLastSplit, Spec, SplitName, SplitSpec, TimeSplit
+from penstock_dataprep.staged import NULL_WORD, Staged, StagedRows, read_tokens
 from penstock_dataprep.token_index import ABSENT, TokenIndex
 from penstock_shared.errors import DataRefused
 
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
 ENTITY_SALT = np.uint64(0x5350_4C49_54)  # so that a split does not follow the out-of-vocabulary bucket
 
@@ -119,7 +119,8 @@ def make_splitter(spec: Spec, times: TimeHistogram | None) -> Splitter:
     if isinstance(rule, LeaveLastSplit):
         return LeaveLastSplitter(spec.role("user") or "", spec.role("time") or "", rule.n, rule.validation_n)
     assert isinstance(rule, EntityHashSplit)
-    return EntityHashSplitter(rule.column, tuple(rule.fractions.get(name, 0.0) for name in SPLITS))  # type: ignore[arg-type]
+    train, validation, test = (rule.fractions.get(name, 0.0) for name in SPLITS)
+    return EntityHashSplitter(rule.column, (train, validation, test))
 
 
 def wanted_splits(rule: SplitSpec) -> tuple[str, ...]:

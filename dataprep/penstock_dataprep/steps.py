@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from apache_beam.pvalue import TaggedOutput
@@ -14,9 +13,9 @@ from penstock_dataprep.elements import ReadBatch, ValidBatch
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
 from penstock_dataprep.judge import check_facts
-from penstock_dataprep.publish import publish_manifest
 from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.progress import BOARD
+from penstock_dataprep.publish import publish_manifest
 from penstock_dataprep.rejects import write_rejects
 from penstock_dataprep.sources import FORMATS, Unit
 from penstock_dataprep.spec import LeaveLastSplit

@@ -4,7 +4,8 @@ import errno
 import os
 import uuid
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import fsspec
 import google_crc32c
@@ -55,30 +56,31 @@ def write_bytes(path: str, parts: Iterable[bytes]) -> tuple[int, str]:
     its upload is complete. Raises PenstockError when the disk is full.
     """
     system, inner = filesystem(path)
-    local = is_local(path)
-    target = f"{inner}.{uuid.uuid4().hex}.tmp" if local else inner
-    if local:
-        os.makedirs(os.path.dirname(inner), exist_ok=True)
-    size, crc = 0, 0
+    if not is_local(path):
+        with system.open(inner, "wb") as file:
+            return _write_parts(file, parts)
+    target = Path(inner)
+    beside = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with open(target, "wb", buffering=1 << 20) if local else system.open(inner, "wb") as file:
-            for part in parts:
-                file.write(part)
-                size += len(part)
-                crc = google_crc32c.extend(crc, part)
-            if local:
-                file.flush()
-                os.fsync(file.fileno())
-        if local:
-            os.replace(target, inner)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb", buffering=1 << 20) as file:
+            written = _write_parts(file, parts)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(target)
     except OSError as fault:
-        if local and os.path.exists(target):
-            os.unlink(target)
         raise out_of_space(path, fault) or fault from None
-    except BaseException:
-        if local and os.path.exists(target):
-            os.unlink(target)
-        raise
+    finally:
+        beside.unlink(missing_ok=True)
+    return written
+
+
+def _write_parts(file: BinaryIO, parts: Iterable[bytes]) -> tuple[int, str]:
+    size, crc = 0, 0
+    for part in parts:
+        file.write(part)
+        size += len(part)
+        crc = google_crc32c.extend(crc, part)
     return size, f"{crc:08x}"
 
 

@@ -5,6 +5,7 @@ dealt into bands of similar counts; a band is sorted on its own, and prefix sums
 token its id.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,7 @@ def cut_by_hash(table: pa.RecordBatch, bits: int) -> list[pa.RecordBatch]:
     order = np.argsort(partition, kind="stable")
     ordered = table.take(pa.array(order))
     edges = np.searchsorted(partition[order], np.arange((1 << bits) + 1))
-    return [ordered.slice(start, stop - start) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    return [ordered.slice(start, stop - start) for start, stop in itertools.pairwise(edges)]
 
 
 def merge_counts(tables: list[pa.RecordBatch], where: str) -> pa.RecordBatch:

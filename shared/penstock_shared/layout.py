@@ -21,7 +21,7 @@ from pydantic import Field
 
 from penstock_shared.strict import Strict
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION: Literal[1] = 1
 BLOCK_HEADER_BYTES = 4
 TFRECORD_HEADER_BYTES = 12
 TFRECORD_FOOTER_BYTES = 4

@@ -18,7 +18,7 @@ from penstock_shared.layout import Column, RecordLayout
 from penstock_shared.strict import Strict, parse
 
 MANIFEST_NAME = "manifest.json"
-FORMAT = "penstock-dataset"
+FORMAT: Literal["penstock-dataset"] = "penstock-dataset"
 FORMAT_MAJOR, FORMAT_MINOR = 1, 0
 
 Count = Annotated[int, Field(ge=0)]
@@ -270,6 +270,7 @@ def load_manifest(text: str | bytes, where: str) -> Manifest:
     major = version.partition(".")[0]
     if major.isdigit() and int(major) > FORMAT_MAJOR:
         raise DataRefused(
-            f"{where}: format_version: found {version}, expected at most {FORMAT_MAJOR}.x; install a newer penstock-shared"
+            f"{where}: format_version: found {version}, expected at most {FORMAT_MAJOR}.x; "
+            "install a newer penstock-shared"
         )
     return parse(Manifest, document, where, DataRefused)

@@ -63,8 +63,8 @@ def _explain_one(model: type[BaseModel], path: tuple[Any, ...], errors: list[Any
     if first["type"] == "missing":
         return f"{place}: missing; it is required"
     if first["type"] == "union_tag_invalid":
-        context = first["ctx"]
-        return f"{place}.{context['discriminator'].strip(chr(39))}: found {context['tag']!r}, expected {context['expected_tags']}"
+        tag, known, key = (first["ctx"][part] for part in ("tag", "expected_tags", "discriminator"))
+        return f"{place}.{key.strip(chr(39))}: found {tag!r}, expected {known}"
     shown = repr(first["input"])
     if len(shown) > LONGEST_SHOWN_VALUE:
         shown = shown[:LONGEST_SHOWN_VALUE] + "..."

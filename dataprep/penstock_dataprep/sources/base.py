@@ -45,7 +45,7 @@ class Format(Protocol):
         """Return each column's name and type (None where text decides row by row), reading as little as possible."""
 
     def units(self, path: str, size_bytes: int) -> list[Unit]:
-        """Cut a file into pieces of work of about ROWS_PER_BATCH rows, or return it whole where that is not possible."""
+        """Cut a file into pieces of about ROWS_PER_BATCH rows, or return it whole where that is not possible."""
 
     def read(self, unit: Unit, source: SourceSpec, columns: list[str]) -> Iterator[SourceBatch]:
         """Yield the unit's rows, `columns` only. Raises DataRefused for a file that cannot be read to its end."""
