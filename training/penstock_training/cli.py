@@ -1,0 +1,118 @@
+"""Run penstock-train: parse the command line, call the verb, turn refusals into messages and exit codes."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from penstock_shared.errors import PenstockError
+
+DESCRIPTION = """Train a recommender from a penstock dataset, judge it, export it and ask it.
+
+    penstock-train fit recipe.yaml --dataset data/clicks/v1/manifest.json --workdir runs/first
+    penstock-train evaluate runs/first
+    penstock-train export runs/first --out models/first
+    penstock-train recommend models/first --user 196 -k 10
+
+Exit codes: 0 done, 1 training failed, 2 a mistake in the request, 3 data refused.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    flags = _parser().parse_args(arguments)
+    verb: Callable[[argparse.Namespace], None] = flags.verb
+    try:
+        verb(flags)
+    except PenstockError as fault:
+        print(f"penstock-train: {fault}", file=sys.stderr)
+        return fault.exit_code
+    except KeyboardInterrupt:
+        print("penstock-train: interrupted; run the same command again to continue from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("penstock-train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    fit = verbs.add_parser(
+        "fit",
+        help="train by a recipe; run again to continue after an interruption",
+        description="Train a model by a recipe on a dataset. An interrupted run continues when the same command runs again.",
+        epilog="example: penstock-train fit recipe.yaml --dataset data/clicks/v1/manifest.json --workdir runs/first",
+    )
+    fit.add_argument("recipe", help="the recipe, a YAML file")
+    fit.add_argument("--dataset", required=True, metavar="MANIFEST", help="the dataset's manifest.json, local or gs://")
+    fit.add_argument("--workdir", required=True, metavar="RUN", help="the run's folder; made if it is not there")
+    fit.set_defaults(verb=_fit)
+
+    evaluate = verbs.add_parser(
+        "evaluate",
+        help="evaluate a run's last checkpoint next to its baselines",
+        description="Evaluate a run's last checkpoint by the protocol of its recipe, next to the baselines it has to beat.",
+        epilog="example: penstock-train evaluate runs/first",
+    )
+    evaluate.add_argument("run", metavar="RUN", help="the --workdir of fit")
+    evaluate.set_defaults(verb=_evaluate)
+
+    export = verbs.add_parser(
+        "export",
+        help="write a run's last checkpoint as a SavedModel from raw ids to scored raw ids",
+        description="Write a run's last checkpoint as a SavedModel that takes raw ids and returns scored raw ids, with a model.json "
+        "that describes it.",
+        epilog="example: penstock-train export runs/first --out models/first",
+    )
+    export.add_argument("run", metavar="RUN", help="the --workdir of fit")
+    export.add_argument("--out", required=True, metavar="MODEL", help="the model's folder; must not be there yet")
+    export.set_defaults(verb=_export)
+
+    recommend = verbs.add_parser(
+        "recommend",
+        help="print an exported model's best items for a user",
+        description="Print an exported model's best items for a user, as raw ids with scores.",
+        epilog="example: penstock-train recommend models/first --user 196 -k 10",
+    )
+    recommend.add_argument("model", metavar="MODEL", help="the --out of export")
+    recommend.add_argument("--user", required=True, help="the user's raw id")
+    recommend.add_argument("-k", type=_positive, default=10, help="how many items (default: 10)")
+    recommend.set_defaults(verb=_recommend)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {number}, expected at least 1")
+    return number
+
+
+# TensorFlow takes seconds to import, so that each verb imports it only when it runs.
+
+
+def _fit(flags: argparse.Namespace) -> None:
+    from penstock_training.train import fit
+
+    fit(flags.recipe, flags.dataset, flags.workdir)
+
+
+def _evaluate(flags: argparse.Namespace) -> None:
+    from penstock_training.train import evaluate
+
+    evaluate(flags.run)
+
+
+def _export(flags: argparse.Namespace) -> None:
+    from penstock_training.export import export
+
+    export(flags.run, flags.out)
+
+
+def _recommend(flags: argparse.Namespace) -> None:
+    from penstock_training.recommend import recommend
+
+    recommend(flags.model, flags.user, flags.k)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

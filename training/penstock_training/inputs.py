@@ -1,0 +1,78 @@
+"""Match a recipe to a dataset: find the features it trains on, or refuse the pair naming both sides."""
+
+from dataclasses import dataclass
+
+from penstock_shared.errors import UserMistake
+from penstock_shared.features import Feature
+from penstock_shared.manifest import Vocabulary
+from penstock_training.dataset import Dataset
+from penstock_training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Hold the features a recipe trains on and the sizes of their vocabularies."""
+
+    user: Feature
+    item: Feature
+    label: Feature | None
+    user_vocabulary: Vocabulary
+    item_vocabulary: Vocabulary
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the features a batch must hold."""
+        return tuple(feature.name for feature in (self.user, self.item, self.label) if feature is not None)
+
+
+def match(recipe: Recipe, recipe_path: str, dataset: Dataset) -> Inputs:
+    """Return the inputs of training; raises UserMistake when the recipe cannot work on the dataset."""
+    manifest, where = dataset.manifest, f"{recipe_path} does not fit {dataset.manifest_path}"
+    user, user_vocabulary = _id_feature(dataset, "user", where)
+    item, item_vocabulary = _id_feature(dataset, "item", where)
+    if not item_vocabulary.tokens:
+        raise UserMistake(f"{where}: feature {item.name} has a vocabulary without tokens, so there is no item to rank")
+    label = _label(dataset, where) if recipe.task == "rating" else None
+    for key, name in (("training.split", recipe.training.split), ("evaluation.split", recipe.evaluation.split)):
+        if name not in manifest.splits:
+            raise UserMistake(f"{where}: {key} is {name!r}, but the dataset has {', '.join(manifest.splits)}")
+        if not manifest.splits[name].rows:
+            raise UserMistake(f"{where}: {key} is {name!r}, which has no rows")
+    rows = manifest.splits[recipe.training.split].rows
+    if recipe.training.batch_rows > rows:
+        raise UserMistake(
+            f"{where}: training.batch_rows is {recipe.training.batch_rows}, but split {recipe.training.split} has {rows} rows; "
+            f"take at most {rows}"
+        )
+    if max(recipe.evaluation.k) > item_vocabulary.tokens:
+        raise UserMistake(
+            f"{where}: evaluation.k asks for {max(recipe.evaluation.k)} items, but vocabulary {item.vocabulary} has "
+            f"{item_vocabulary.tokens}"
+        )
+    return Inputs(user, item, label, user_vocabulary, item_vocabulary)
+
+
+def _id_feature(dataset: Dataset, role: str, where: str) -> tuple[Feature, Vocabulary]:
+    feature = dataset.manifest.feature(role)
+    if feature is None:
+        raise UserMistake(f"{where}: the recipe needs a feature of role {role!r}, but the dataset has {_roles(dataset)}")
+    if feature.vocabulary is None or feature.lengths is not None:
+        found = "a list" if feature.lengths is not None else f"a {feature.dtype} without a vocabulary"
+        raise UserMistake(f"{where}: feature {feature.name} of role {role!r} is {found}, expected one id from a vocabulary")
+    return feature, dataset.manifest.vocabularies[feature.vocabulary]
+
+
+def _label(dataset: Dataset, where: str) -> Feature:
+    label = dataset.manifest.feature("label")
+    if label is None:
+        raise UserMistake(f"{where}: task rating needs a feature of role 'label', but the dataset has {_roles(dataset)}")
+    if label.vocabulary is not None or label.lengths is not None:
+        found = "a list" if label.lengths is not None else f"an id of vocabulary {label.vocabulary}"
+        raise UserMistake(f"{where}: label {label.name} is {found}, expected one number a row")
+    if label.statistics.nulls:
+        raise UserMistake(f"{where}: label {label.name} is missing in {label.statistics.nulls} rows; drop them when preparing")
+    return label
+
+
+def _roles(dataset: Dataset) -> str:
+    return ", ".join(f"{feature.name} ({feature.role})" for feature in dataset.manifest.features)

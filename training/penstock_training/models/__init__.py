@@ -1,0 +1,20 @@
+"""Build the model that a recipe names."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from penstock_training.models.base import Recommender
+from penstock_training.models.matrix_factorisation import MatrixFactorisationModel
+from penstock_training.models.two_tower import TwoTowerModel
+from penstock_training.recipe import Recipe
+
+MODELS: dict[str, Callable[..., Recommender]] = {
+    "matrix_factorisation": MatrixFactorisationModel,
+    "two_tower": TwoTowerModel,
+}
+
+
+def build_model(recipe: Recipe, users: int, item_counts: np.ndarray, mean_label: float) -> Recommender:
+    """Build the recipe's model for `users` user ids and an item id for each of `item_counts`, float64 [items]."""
+    return MODELS[recipe.model.kind](recipe.model, users, item_counts, recipe.training.seed, mean_label)

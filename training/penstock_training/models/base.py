@@ -1,0 +1,47 @@
+"""Say what training, evaluation and export ask of a model: two sides whose dot product is the score."""
+
+import zlib
+from abc import abstractmethod
+
+import numpy as np
+import tensorflow as tf
+
+
+class Recommender(tf.keras.layers.Layer):
+    """Score a user and an item by the dot product of the user's query and the item's candidate vector.
+
+    Biases are further columns of the two, so that ranking all items is one matrix product.
+    """
+
+    tables: list[tf.Variable]
+    dense_variables: list[tf.Variable]
+
+    @abstractmethod
+    def queries(self, users: tf.Tensor) -> tf.Tensor:
+        """Return float32 [n, width] for ids [n]."""
+
+    @abstractmethod
+    def candidates(self, items: tf.Tensor) -> tf.Tensor:
+        """Return float32 [n, width] for ids [n]."""
+
+    @abstractmethod
+    def penalty(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """Return the regularisation of a batch's queries and candidates, a scalar."""
+
+
+def normal_table(name: str, rows: int, dimension: int, stddev: float, seed: int) -> tf.Variable:
+    """Return a table of normal noise, a pure function of (name, shape, stddev, seed)."""
+    key = (seed, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+    return tf.Variable(tf.random.stateless_normal([rows, dimension], key, stddev=stddev, alg="philox"), name=name)
+
+
+def zero_table(name: str, rows: int) -> tf.Variable:
+    """Return a table of one column of zeros."""
+    return tf.Variable(tf.zeros([rows, 1]), name=name)
+
+
+def log_probability(counts: np.ndarray) -> np.ndarray:
+    """Return the float32 log of each id's share of `counts` [ids], where an id that was never counted has one count."""
+    smoothed = np.maximum(counts, 1.0)
+    logs: np.ndarray = np.log(smoothed / smoothed.sum()).astype(np.float32)
+    return logs

@@ -1,0 +1,175 @@
+"""Define the recipe: what to train on a dataset, how, and how to judge it. Sizes come from the dataset, never from here."""
+
+import re
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from penstock_shared.errors import UserMistake
+from penstock_shared.strict import Strict, parse
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Task = Literal["retrieval", "rating", "implicit"]
+
+
+class MatrixFactorisation(Strict):
+    """Score = user vector . item vector + user bias + item bias + global bias."""
+
+    kind: Literal["matrix_factorisation"]
+    dimension: Positive = 32
+    initial_stddev: Rate = 0.05
+    l2: NonNegative = 0.0
+    bias_l2: NonNegative = 0.0
+
+
+class TwoTower(Strict):
+    """Score = user tower . item tower / temperature + item bias, which starts at the log of the item's probability."""
+
+    kind: Literal["two_tower"]
+    dimension: Positive = 32
+    hidden: tuple[Positive, ...] = ()
+    initial_stddev: Rate = 0.05
+    temperature: Rate = 1.0
+    item_bias: bool = True
+    l2: NonNegative = 0.0
+
+
+class InBatchSoftmax(Strict):
+    """Pick each row's item out of the batch's items; `log_q` corrects for popular items being there more often."""
+
+    kind: Literal["in_batch_softmax"]
+    log_q: bool = True
+    mask_accidental_hits: bool = True
+
+
+class SquaredError(Strict):
+    """Predict the label; the training loss is half the mean squared error."""
+
+    kind: Literal["squared_error"]
+
+
+class Logistic(Strict):
+    """Tell each row's item from `negatives` items drawn evenly from the vocabulary."""
+
+    kind: Literal["logistic"]
+    negatives: Positive = 4
+
+
+class Adagrad(Strict):
+    """Divide by the root of all squared gradients so far (Duchi et al., 2011)."""
+
+    kind: Literal["adagrad"]
+    learning_rate: Rate = 0.05
+    initial_accumulator: Rate = 1e-6
+    epsilon: Rate = 1e-10
+
+
+class Adam(Strict):
+    """Use first and second moments; on tables lazily, that is only in the rows of the batch (Kingma and Ba, 2015)."""
+
+    kind: Literal["adam"]
+    learning_rate: Rate = 0.001
+    beta_1: Share = 0.9
+    beta_2: Share = 0.999
+    epsilon: Rate = 1e-7
+
+
+class Sgd(Strict):
+    """Step along the gradient."""
+
+    kind: Literal["sgd"]
+    learning_rate: Rate = 0.1
+
+
+Optimizer = Annotated[Adagrad | Adam | Sgd, Field(discriminator="kind")]
+
+
+class Optimizers(Strict):
+    """Name an optimiser for the embedding tables, of which a step touches few rows, and one for everything else."""
+
+    embeddings: Optimizer = Adagrad(kind="adagrad")
+    dense: Optimizer = Adam(kind="adam")
+
+
+class Training(Strict):
+    """Say how long and on what to train.
+
+    `unknown_user_rate` and `unknown_item_rate` of the rows get an out-of-vocabulary id instead of their own, so that the
+    model learns what to do with users and items it will not know.
+    """
+
+    split: str = "train"
+    epochs: Positive
+    batch_rows: Positive = 4096
+    seed: int = 1
+    window_blocks: Positive = 32
+    checkpoint_every_steps: Positive = 1000
+    keep_checkpoints: Positive = 2
+    unknown_user_rate: Share = 0.0
+    unknown_item_rate: Share = 0.0
+
+
+class Evaluation(Strict):
+    """Say on which split, with which cut-offs and how often to evaluate; 0 epochs means only at the end."""
+
+    split: str = "test"
+    k: Annotated[tuple[Positive, ...], Field(min_length=1)] = (10, 100)
+    filter_seen: bool = True
+    every_epochs: Annotated[int, Field(ge=0)] = 1
+    batch_rows: Positive = 8192
+
+
+class Recipe(Strict):
+    """Describe a training run, the dataset aside."""
+
+    task: Task
+    model: Annotated[MatrixFactorisation | TwoTower, Field(discriminator="kind")]
+    loss: Annotated[InBatchSoftmax | SquaredError | Logistic, Field(discriminator="kind")]
+    optimizer: Optimizers = Optimizers()
+    training: Training
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> "Recipe":
+        fitting = {"retrieval": ("in_batch_softmax", "logistic"), "rating": ("squared_error",), "implicit": ("logistic",)}
+        if self.loss.kind not in fitting[self.task]:
+            raise ValueError(f"a loss for task {self.task}: {' or '.join(fitting[self.task])}, not {self.loss.kind}")
+        return self
+
+
+def parse_recipe(text: str | bytes, where: str) -> Recipe:
+    """Parse the YAML text of a recipe; raises UserMistake naming each fault and what is allowed."""
+    try:
+        document = yaml.load(text, Loader=_Yaml)
+    except yaml.YAMLError as fault:
+        raise UserMistake(f"{where}: not YAML: {fault}") from None
+    except UnicodeDecodeError as fault:
+        raise UserMistake(f"{where}: not UTF-8 text: {fault}") from None
+    if not isinstance(document, dict):
+        raise UserMistake(f"{where}: found {type(document).__name__}, expected keys such as task, model, loss, training")
+    return parse(Recipe, document, where, UserMistake)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the recipe as YAML, every default written out."""
+    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+    return text
+
+
+class _Yaml(yaml.SafeLoader):
+    """Load YAML, reading 1e-3 as a number, as YAML 1.2 does and PyYAML does not."""
+
+
+def _resolvers() -> dict[Any, Any]:
+    number = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
+    inherited = {first: list(pairs) for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+    for first in "-+.0123456789":
+        inherited.setdefault(first, []).insert(0, ("tag:yaml.org,2002:float", number))
+    return inherited
+
+
+_Yaml.yaml_implicit_resolvers = _resolvers()

@@ -1,0 +1,58 @@
+"""Ask an exported model for a user's best items, and print them."""
+
+import json
+import posixpath
+import sys
+
+import tensorflow as tf
+from rich.console import Console
+from rich.table import Table
+
+from penstock_shared.errors import DataRefused, UserMistake
+
+# The file's name in an exported model; this module reads nothing else of the trainer's, as any client would.
+MODEL_NAME = "model.json"
+INT64 = range(-(2**63), 2**63)
+
+
+def recommend(model_path: str, user: str, k: int) -> None:
+    """Print the k best items of a raw user id with their scores; an unknown user is said to be so on stderr.
+
+    Raises UserMistake when `model_path` is no exported model or the id is not of the vocabulary's type.
+    """
+    described = _describe(model_path)
+    try:
+        model = tf.saved_model.load(model_path)
+    except (OSError, tf.errors.OpError) as fault:
+        raise DataRefused(f"{model_path}: cannot be loaded: {str(fault).splitlines()[0]}; export the run again") from None
+    answer = model.signatures["recommend"](user=_user(user, described), k=tf.constant(k))
+    if not answer["user_known"][0]:
+        print(f"user {user} is not in the vocabulary: these are the items for any unknown user", file=sys.stderr)
+    table = Table("item", "score")
+    for item, score in zip(answer["items"][0].numpy(), answer["scores"][0].numpy(), strict=True):
+        table.add_row(item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item), f"{score:.4f}")
+    Console().print(table, markup=False)
+
+
+def _describe(model_path: str) -> dict:
+    path = posixpath.join(model_path, MODEL_NAME)
+    if not tf.io.gfile.exists(path):
+        raise UserMistake(f"{model_path}: is not an exported model: it has no {MODEL_NAME}; give the --out of penstock-train export")
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return json.load(file)
+    except ValueError as fault:
+        raise DataRefused(f"{path}: not JSON ({fault}); export the run again") from None
+
+
+def _user(user: str, described: dict) -> tf.Tensor:
+    dtype = next(entry["dtype"] for entry in described["signatures"]["recommend"]["inputs"] if entry["name"] == "user")
+    if dtype == "string":
+        return tf.constant([user.encode()])
+    try:
+        number = int(user)
+    except ValueError:
+        number = None
+    if number not in INT64:
+        raise UserMistake(f"--user: found {user!r}, expected an int64, the type of the users this model was trained on")
+    return tf.constant([number], tf.int64)

@@ -1,0 +1,59 @@
+"""Read the rows of a split as numpy columns, for evaluation and baselines."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from penstock_training.damage import reading
+from penstock_training.dataset import Dataset
+from penstock_training.feed import WEIGHT, Feed
+from penstock_training.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Hold parallel columns: int64 user and item ids, and float64 labels where the task has them."""
+
+    users: np.ndarray
+    items: np.ndarray
+    labels: np.ndarray | None
+
+    def where(self, keep: np.ndarray) -> "Rows":
+        """Return the rows where `keep`, bool [rows]."""
+        return Rows(self.users[keep], self.items[keep], None if self.labels is None else self.labels[keep])
+
+
+class SplitRows:
+    """Read a split again and again in pieces of `batch_rows`, every row once, in order."""
+
+    def __init__(self, dataset: Dataset, split_name: str, inputs: Inputs, batch_rows: int) -> None:
+        """Read the split's block index."""
+        self.dataset, self.split_name, self.inputs = dataset, split_name, inputs
+        self._batches = Feed(dataset, split_name, batch_rows, inputs.names).evaluation_batches()
+
+    def __iter__(self) -> Iterator[Rows]:
+        """Yield the rows of each batch, without those that fill up the last."""
+        with reading(self.dataset, self.split_name):
+            for batch in self._batches:
+                yield self._rows(batch)
+
+    def all(self, users: np.ndarray | None = None) -> Rows:
+        """Return all rows, or those of the users where `users`, bool [user ids], is true."""
+        pieces = [piece if users is None else piece.where(users[piece.users]) for piece in self]
+        labels = [piece.labels for piece in pieces if piece.labels is not None]
+        return Rows(
+            np.concatenate([piece.users for piece in pieces]),
+            np.concatenate([piece.items for piece in pieces]),
+            np.concatenate(labels) if labels else None,
+        )
+
+    def _rows(self, batch: dict[str, tf.Tensor]) -> Rows:
+        rows = int(np.count_nonzero(batch[WEIGHT].numpy()))
+        label = self.inputs.label
+        return Rows(
+            batch[self.inputs.user.name].numpy()[:rows].astype(np.int64),
+            batch[self.inputs.item.name].numpy()[:rows].astype(np.int64),
+            None if label is None else batch[label.name].numpy()[:rows].astype(np.float64),
+        )

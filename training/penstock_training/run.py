@@ -1,0 +1,88 @@
+"""Set up a run from a recipe and a dataset: the inputs, the counts, the model and its trainer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from penstock_training.damage import reading
+from penstock_training.dataset import Dataset, check_files
+from penstock_training.evaluate import Evaluator
+from penstock_training.feed import Feed
+from penstock_training.inputs import Inputs, match
+from penstock_training.models import build_model
+from penstock_training.order import steps_per_epoch
+from penstock_training.recipe import Recipe
+from penstock_training.rows import SplitRows
+from penstock_training.scorers import Scorer, model_scorer
+from penstock_training.step import Trainer
+from penstock_training.vocabulary import load_tokens
+
+# Rows are globally shuffled on disk, so that the first ones are a fair sample.
+MEAN_LABEL_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Run:
+    """Hold everything training and evaluation work with."""
+
+    recipe: Recipe
+    dataset: Dataset
+    inputs: Inputs
+    feed: Feed
+    trainer: Trainer
+    evaluator: Evaluator
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return the full batches of an epoch."""
+        return steps_per_epoch(self.dataset.split(self.recipe.training.split).rows, self.recipe.training.batch_rows)
+
+    @property
+    def steps(self) -> int:
+        """Return the steps of the whole run."""
+        return self.steps_per_epoch * self.recipe.training.epochs
+
+    def scorer(self) -> Scorer:
+        """Return the model's scorer at its present weights."""
+        return model_scorer(self.trainer.model, self.inputs.item_vocabulary.size)
+
+
+def check_run(recipe: Recipe, recipe_path: str, dataset: Dataset) -> Inputs:
+    """Refuse a recipe that does not fit the dataset, and a dataset whose files are not whole; cheap."""
+    inputs = match(recipe, recipe_path, dataset)
+    check_files(dataset, {recipe.training.split, recipe.evaluation.split})
+    return inputs
+
+
+def build_run(recipe: Recipe, dataset: Dataset, inputs: Inputs) -> Run:
+    """Load the counts and build the model at its first weights; sizes all come from the manifest."""
+    item_counts = load_tokens(dataset, str(inputs.item.vocabulary)).counts_by_id()
+    model = build_model(recipe, inputs.user_vocabulary.size, item_counts, _mean_label(recipe, dataset, inputs))
+    return Run(
+        recipe,
+        dataset,
+        inputs,
+        Feed(dataset, recipe.training.split, recipe.training.batch_rows, inputs.names),
+        Trainer(recipe, inputs, model, item_counts),
+        Evaluator(recipe, dataset, inputs, item_counts),
+    )
+
+
+def make_deterministic(seed: int) -> None:
+    """Make every TensorFlow op of this process give equal bits for equal input."""
+    tf.keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def _mean_label(recipe: Recipe, dataset: Dataset, inputs: Inputs) -> float:
+    if inputs.label is None:
+        return 0.0
+    held, total = 0, 0.0
+    with reading(dataset, recipe.training.split):
+        for rows in SplitRows(dataset, recipe.training.split, inputs, recipe.evaluation.batch_rows):
+            labels = np.zeros(0) if rows.labels is None else rows.labels
+            held, total = held + len(labels), total + float(labels.sum())
+            if held >= MEAN_LABEL_ROWS:
+                break
+    return total / held
