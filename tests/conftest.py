@@ -1,6 +1,8 @@
 """Set up what every test relies on: the data folder, quiet TensorFlow, and a CI where nothing installed is skipped."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +42,18 @@ def golden_bytes(golden: Path) -> Callable[[str], bytes]:
         return bytes.fromhex("".join(line.partition("#")[0] for line in lines))
 
     return read
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Build the wheel of each member of the workspace; return their paths by member."""
+    folder = tmp_path_factory.mktemp("wheels")
+    built = {}
+    for member in ("shared", "dataprep", "training"):
+        command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / member]
+        subprocess.run([*command, REPOSITORY / member], check=True, capture_output=True)
+        (built[member],) = (folder / member).glob("*.whl")
+    return built
 
 
 @pytest.fixture(scope="session")
