@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from penstock_dataprep.hashing import mix64
+from penstock_dataprep.sorting import argsort_words
 from penstock_shared.layout import Column, scalar_row_bytes
 
 SPREAD_SHARDS = 16
@@ -66,7 +67,7 @@ def order_rows(places: np.ndarray, content: list[np.ndarray], shard: int, shards
 
 def _sort(places: np.ndarray, content: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return (rows by place and then content, mask in that order of the rows equal to the one before)."""
-    rows = np.argsort(places)
+    rows = argsort_words(places)
     ordered = places[rows]
     is_tie = np.append(False, ordered[1:] == ordered[:-1])
     is_copy = np.zeros(len(rows), bool)

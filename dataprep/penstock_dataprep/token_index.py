@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from penstock_dataprep.scratch import Scratch
+from penstock_dataprep.sorting import argsort_words
 
 ABSENT = 0
 
@@ -26,7 +27,7 @@ class TokenIndex:
     def build(cls, hashes: np.ndarray, values: np.ndarray) -> "TokenIndex":
         """Lay out distinct uint64 hashes and their positive values."""
         slot_bits = max(1, (2 * len(hashes) - 1).bit_length())
-        order = np.argsort(hashes)
+        order = argsort_words(hashes)
         hashes, values = hashes[order], values[order]
         count = np.arange(len(hashes))
         # Linear probing in hash order: each key goes to its home slot or right behind its predecessor.

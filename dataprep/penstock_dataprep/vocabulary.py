@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock_dataprep.hashing import string_buffers
+from penstock_dataprep.sorting import argsort_words
 from penstock_dataprep.spec import VocabularySpec
 from penstock_shared.errors import DataRefused
 
-TOKENS_PER_PARTITION = 1 << 21
+TOKENS_PER_PARTITION = 1 << 19
 EXACT_BANDS = 16  # counts below this have a band each: they hold most tokens of a long-tailed log
 BANDS_PER_OCTAVE = 2
 
@@ -62,7 +63,7 @@ def merge_counts(tables: list[pa.RecordBatch], where: str) -> pa.RecordBatch:
     if merged.num_rows == 0:
         return merged
     hashes = merged.column("hash").to_numpy()
-    order = np.argsort(hashes)
+    order = argsort_words(hashes)
     ordered = hashes[order]
     is_first = np.append(True, ordered[1:] != ordered[:-1])
     starts = np.flatnonzero(is_first)
