@@ -6,6 +6,7 @@ import numpy as np
 
 import penstock_dataprep
 from penstock_dataprep.card import render_card
+from penstock_dataprep.certificate import certify
 from penstock_dataprep.design import Design, make_feature
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
@@ -68,6 +69,11 @@ def publish_manifest(
             f"{job.folder}: the rows do not balance: {facts.read} read, {facts.rejected.total()} rejected, "
             f"{copies} filtered, but {written} written; nothing was published. Did the source change during the build?"
         )
+    moments = {
+        split: [shard.moments for shard in sorted(shards, key=lambda shard: shard.position) if shard.split == split]
+        for split in design.shards
+    }
+    certificate = certify(moments)
     manifest = Manifest(
         format_version=f"{FORMAT_MAJOR}.{FORMAT_MINOR}",
         name=job.spec.name,
@@ -88,7 +94,7 @@ def publish_manifest(
         vocabularies=vocabularies,
         layout=layout,
         splits=splits,
-        shuffle=Shuffle(seed=job.spec.shuffle.seed, method="keyed-hash/1"),
+        shuffle=Shuffle(seed=job.spec.shuffle.seed, method="keyed-hash/1", certificate=certificate),
         accounting=Accounting(
             read=facts.read,
             written=written,

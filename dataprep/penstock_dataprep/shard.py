@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from penstock_dataprep.blocks import Values, encode_block
+from penstock_dataprep.certificate import Moments, shard_moments
 from penstock_dataprep.examples import encode_examples
 from penstock_dataprep.hashing import fold_lists
 from penstock_dataprep.mapping import Segment
@@ -33,13 +34,14 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """Hold a shard's manifest entry, the byte offset of each of its blocks, and the copies found in it."""
+    """Hold a shard's manifest entry, the byte offset of each of its blocks, the copies found in it, its moments."""
 
     split: str
     position: int
     shard: Shard
     block_offsets: tuple[int, ...]
     copies: int
+    moments: dict[str, Moments]
 
 
 def write_shard(
@@ -62,7 +64,7 @@ def write_shard(
     pieces = ENCODERS[layout.kind](features, values, len(order.rows), layout.rows_per_block, offsets)
     size, crc32c = write_bytes(join(task.base, task.path), pieces)
     shard = Shard(path=task.path, bytes=size, crc32c=crc32c, rows=len(order.rows), blocks=len(offsets))
-    return WrittenShard(task.split, task.position, shard, tuple(offsets), order.copies)
+    return WrittenShard(task.split, task.position, shard, tuple(offsets), order.copies, shard_moments(features, values))
 
 
 def to_values(array: pa.Array) -> Values:

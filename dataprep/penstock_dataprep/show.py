@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from penstock_shared.manifest import Manifest
+from penstock_shared.manifest import Certificate, Manifest
 
 
 def describe(manifest: Manifest) -> str:
     """Return a page of text: rows, features, vocabularies, files."""
     account = manifest.accounting
     files = f"{len(manifest.source.files)} {manifest.source.format} file(s), {manifest.source.bytes:,} bytes"
+    certificate = manifest.shuffle.certificate
     lines = [
         f"{manifest.name}  version {manifest.version}  created {manifest.created}",
         f"digest {manifest.digest}",
@@ -74,8 +75,21 @@ def describe(manifest: Manifest) -> str:
                 for name, split in manifest.splits.items()
             ],
         ),
+        "",
+        f"shuffle seed {manifest.shuffle.seed}, "
+        + ("not certified" if certificate is None else _certificate(certificate)),
     ]
     return "\n".join(lines)
+
+
+def _certificate(certificate: Certificate) -> str:
+    worst = max(
+        ((abs(z), name, split) for split, held in certificate.z.items() for name, z in held.items()), default=None
+    )
+    verdict = "certified uniform" if certificate.passes else "NOT CERTIFIED: the order is not a uniform permutation"
+    return verdict + (
+        f": worst z {worst[0]:.2f} ({worst[1]} in {worst[2]}), limit {certificate.limit_z:g}" if worst else ""
+    )
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

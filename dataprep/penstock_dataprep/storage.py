@@ -109,6 +109,13 @@ def remove(path: str) -> None:
         system.rm(inner, recursive=True)
 
 
+def dataset_folder(manifest_path: str) -> str:
+    """Return the dataset folder of a manifest at `<folder>/<version>/manifest.json`."""
+    if is_local(manifest_path):
+        return str(Path(manifest_path).absolute().parent.parent)
+    return manifest_path.rsplit("/", 2)[0]
+
+
 def join(*parts: str) -> str:
     """Join path or URL segments with slashes."""
     return "/".join([parts[0].rstrip("/"), *parts[1:]])

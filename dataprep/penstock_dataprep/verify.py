@@ -8,15 +8,19 @@ from collections.abc import Callable
 import numpy as np
 
 from penstock_dataprep.blocks import Values, decode_block
+from penstock_dataprep.certificate import Moments, certify, shard_moments
 from penstock_dataprep.examples import decode_examples
 from penstock_dataprep.facts import MEAN_DIGITS
+from penstock_dataprep.measure import Measured
 from penstock_dataprep.progress import BOARD
-from penstock_dataprep.storage import checksum, exists, join, read_bytes
+from penstock_dataprep.storage import checksum, dataset_folder, exists, join, read_bytes
 from penstock_dataprep.tfrecord import unframe
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature
-from penstock_shared.manifest import File, Manifest, Shard, Split, Vocabulary, content_digest, vocabulary_digest
-from penstock_shared.tokens import FIRST_OOV_ID, NULL_ID, first_token_id
+from penstock_shared.manifest import File, Manifest, Shard, Split, content_digest, vocabulary_digest
+from penstock_shared.tokens import first_token_id
+
+CERTIFICATE_TOLERANCE = 1e-3  # in z: sums over floats may differ in their last digits
 
 
 def verify(manifest: Manifest, path: str) -> int:
@@ -24,7 +28,7 @@ def verify(manifest: Manifest, path: str) -> int:
 
     Raises DataRefused naming the first file, and the byte or field in it, that is not as claimed.
     """
-    base = join(path, "..", "..") if "/" not in path else path.rsplit("/", 2)[0] if path.count("/") > 1 else "."
+    base = dataset_folder(path)
     claims = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         shards = [(name, split, shard) for name, split in manifest.splits.items() for shard in split.shards]
@@ -35,53 +39,23 @@ def verify(manifest: Manifest, path: str) -> int:
     for name, split in manifest.splits.items():
         offsets = [
             offset
-            for (owner, _, _), (found, _) in zip(shards, measured, strict=True)
+            for (owner, _, _), (found, _, _) in zip(shards, measured, strict=True)
             if owner == name
             for offset in found
         ]
         claims += _verify_block_index(base, split, offsets)
     for position, feature in enumerate(manifest.features):
-        claims += _verify_statistics(feature, [columns[position] for _, columns in measured], path)
+        claims += _verify_statistics(feature, [columns[position] for _, columns, _ in measured], path)
+    claims += _verify_certificate(
+        manifest, [(task[0], moments) for task, (_, _, moments) in zip(shards, measured, strict=True)], path
+    )
     digest = content_digest(manifest.features, manifest.layout, manifest.vocabularies, manifest.splits)
     _expect(path, "digest", manifest.digest, digest)
     return claims + 1
 
 
-class Measured:
-    """Add up what one feature's statistics claim, over all blocks of a shard."""
-
-    def __init__(self) -> None:
-        self.sums: Counter[str] = Counter()
-        self.total = 0.0
-        self.smallest: float | None = None
-        self.largest: float | None = None
-        self.longest = 0
-
-    def add(self, feature: Feature, vocabulary: Vocabulary | None, rows: int, values: Values, where: str) -> None:
-        """Measure one block's column. Raises DataRefused for an id outside the vocabulary."""
-        numbers = values.numbers if values.present is None else values.numbers[values.present]
-        nulls = 0 if values.present is None else rows - len(numbers)
-        self.longest = max(self.longest, int(values.lengths.max(initial=0)) if values.lengths is not None else 0)
-        if vocabulary is not None:
-            largest = int(numbers.max(initial=0))
-            if largest >= vocabulary.size or (len(numbers) and int(numbers.min()) < NULL_ID):
-                raise DataRefused(
-                    f"{where}: feature {feature.name} holds the id {largest}, "
-                    f"expected {NULL_ID} to {vocabulary.size - 1}, the ids of vocabulary {feature.vocabulary}"
-                )
-            nulls = int((numbers == NULL_ID).sum())
-            self.sums["oov"] += int(
-                ((numbers >= FIRST_OOV_ID) & (numbers < first_token_id(vocabulary.oov_buckets))).sum()
-            )
-        elif len(numbers):
-            self.total += float(numbers.sum(dtype=np.float64))
-            self.smallest = min(float(numbers.min()), np.inf if self.smallest is None else self.smallest)
-            self.largest = max(float(numbers.max()), -np.inf if self.largest is None else self.largest)
-        self.sums.update(rows=rows, nulls=nulls, values=len(numbers) - (nulls if vocabulary is not None else 0))
-
-
-def _verify_shard(manifest: Manifest, base: str, shard: Shard) -> tuple[list[int], list[Measured]]:
-    """Return (byte offsets of the blocks, measured features) of a shard that is as claimed."""
+def _verify_shard(manifest: Manifest, base: str, shard: Shard) -> tuple[list[int], list[Measured], dict[str, Moments]]:
+    """Return (byte offsets of the blocks, measured features, moments of the order) of a shard that is as claimed."""
     path = join(base, shard.path)
     _verify_file(base, shard)
     reader = READERS[manifest.layout.kind]
@@ -102,7 +76,12 @@ def _verify_shard(manifest: Manifest, base: str, shard: Shard) -> tuple[list[int
         BOARD.advance("verify", rows)
     _expect(path, "rows", shard.rows, found_rows)
     _expect(path, "blocks", shard.blocks, len(offsets))
-    return offsets, measured
+    whole = [Values(np.concatenate(held.numbers)) if held.numbers else Values(np.zeros(0)) for held in measured]
+    scalars = [feature for feature in manifest.features if feature.lengths is None and not feature.nullable]
+    certified = shard_moments(
+        tuple(scalars), [held for held, feature in zip(whole, manifest.features, strict=True) if feature in scalars]
+    )
+    return offsets, measured, certified
 
 
 def _read_blocks(manifest: Manifest, content: bytes, path: str) -> list[tuple[int, int, list[Values]]]:
@@ -214,6 +193,19 @@ def _verify_statistics(feature: Feature, parts: list[Measured], path: str) -> in
     if claimed.longest is not None:
         _expect(where, "longest", claimed.longest, max((part.longest for part in parts), default=0))
     return 7
+
+
+def _verify_certificate(manifest: Manifest, moments: list[tuple[str, dict[str, Moments]]], path: str) -> int:
+    claimed = manifest.shuffle.certificate
+    if claimed is None:
+        return 0
+    found = certify({name: [held for owner, held in moments if owner == name] for name in manifest.splits})
+    for split, scores in claimed.z.items():
+        for statistic, z in scores.items():
+            measured = found.z.get(split, {}).get(statistic)
+            if measured is None or abs(measured - z) > CERTIFICATE_TOLERANCE * max(1.0, abs(z)):
+                _expect(f"{path}: shuffle.certificate.z.{split}", statistic, z, measured)
+    return sum(len(scores) for scores in claimed.z.values())
 
 
 def _expect(where: str, quantity: str, claimed: object, found: object) -> None:

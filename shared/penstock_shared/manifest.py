@@ -124,12 +124,24 @@ class Source(Strict):
     snapshot_time: str | None = None
 
 
+class Certificate(Strict):
+    """Hold statistics of the written order that a uniform permutation must satisfy.
+
+    `z` is, by split and statistic, about standard normal for a uniform permutation; `passes` when none is past
+    `limit_z`.
+    """
+
+    z: dict[Name, dict[str, float]]
+    limit_z: float
+    passes: bool
+
+
 class Shuffle(Strict):
-    """Record how rows were ordered, enough to do it again."""
+    """Record how rows were ordered, enough to do it again, and the proof that it worked."""
 
     seed: int
     method: Literal["keyed-hash/1"]
-    certificate: dict[str, JsonValue] | None = None
+    certificate: Certificate | None = None
 
 
 class Accounting(Strict):
