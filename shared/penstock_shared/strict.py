@@ -82,7 +82,10 @@ def _path_in(document: Any, error: Any) -> tuple[Any, ...]:
     """Return an error's location without the union tags that pydantic adds to it."""
     path: list[Any] = []
     for position, part in enumerate(error["loc"]):
-        inside = part in document if isinstance(document, dict) else isinstance(part, int)
+        if isinstance(document, list):
+            inside = isinstance(part, int) and part < len(document)
+        else:
+            inside = isinstance(document, dict) and part in document
         if inside:
             document = document[part]
         elif not (error["type"] == "missing" and position == len(error["loc"]) - 1):
