@@ -36,10 +36,10 @@ def parser() -> argparse.ArgumentParser:
         help="build the dataset of a spec, or find it already built",
         description="Build the dataset of a spec. The last line of standard output is the manifest's path. "
         "Flags after -- go to Beam, for example: -- --runner=DataflowRunner --project=P --region=R",
+        usage="%(prog)s [-h] --out OUT spec [-- BEAM_FLAG ...]",
     )
     build.add_argument("spec", help="the spec, a YAML file")
     build.add_argument("--out", required=True, help="folder or URL under which datasets live")
-    build.add_argument("runner_flags", nargs="*", metavar="-- BEAM_FLAG", help="pipeline options for another runner")
 
     verify = commands.add_parser("verify", help="read every byte of a dataset and check all its manifest claims")
     verify.add_argument("manifest", help="path or URL of a manifest.json")
@@ -52,7 +52,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 the user's mistake, 3 data refused, 1 anything else."""
-    chosen = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    own = given[: given.index("--")] if "--" in given else given
+    chosen = parser().parse_args(own)
+    chosen.runner_flags = given[len(own) + 1 :]
+    if chosen.runner_flags and chosen.command != "build":
+        parser().error(f"{chosen.command} takes no Beam flags, found {' '.join(given[len(own) :])}")
     try:
         COMMANDS[chosen.command](chosen)
     except PenstockError as refusal:
