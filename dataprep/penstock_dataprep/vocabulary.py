@@ -59,7 +59,7 @@ def merge_counts(tables: list[pa.RecordBatch], where: str) -> pa.RecordBatch:
 
     Raises DataRefused when two tokens share a hash, which 64 bits make improbable but not impossible.
     """
-    merged = pa.Table.from_batches(tables).combine_chunks().to_batches()[0] if len(tables) > 1 else tables[0]
+    merged: pa.RecordBatch = pa.concat_batches(tables)
     if merged.num_rows == 0:
         return merged
     hashes = merged.column("hash").to_numpy()
@@ -101,7 +101,7 @@ def cut_by_band(table: pa.RecordBatch, rules: VocabularySpec) -> dict[int, pa.Re
 
 def sort_band(tables: list[pa.RecordBatch]) -> pa.RecordBatch:
     """Return a band's tokens by descending count, ties by ascending token."""
-    merged = pa.Table.from_batches(tables).combine_chunks().to_batches()[0] if len(tables) > 1 else tables[0]
+    merged: pa.RecordBatch = pa.concat_batches(tables)
     counts = merged.column("count").to_numpy()
     keys = (
         [("token", "ascending")] if (counts == counts[0]).all() else [("count", "descending"), ("token", "ascending")]
