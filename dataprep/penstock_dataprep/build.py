@@ -2,12 +2,15 @@
 
 import concurrent.futures
 import contextlib
+import difflib
 import logging
 import os
+from collections import Counter
 from pathlib import Path
 
 from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners import create_runner
 from apache_beam.runners.runner import PipelineState
 
 from penstock_dataprep import pipeline
@@ -16,7 +19,7 @@ from penstock_dataprep.progress import BOARD, shown
 from penstock_dataprep.refusal import noted
 from penstock_dataprep.sources import FORMATS
 from penstock_dataprep.spec import Spec
-from penstock_dataprep.storage import exists, filesystem, join, read_bytes, remove
+from penstock_dataprep.storage import exists, filesystem, join, make_folder, read_bytes, remove
 from penstock_dataprep.targets import resolve_targets
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 from penstock_shared.layout import LAYOUT_VERSION
@@ -36,14 +39,16 @@ def build(spec: Spec, root: str, runner_flags: list[str]) -> tuple[str, bool]:
     if exists(job.manifest_path):
         load_manifest(read_bytes(job.manifest_path), job.manifest_path)
         return job.manifest_path, True
-    with contextlib.suppress(FileNotFoundError):
-        job.scratch.remove()
+    make_folder(job.base)
+    # What a killed build left is not known to be whole.
+    for leftover in (job.scratch.folder, job.folder):
+        remove(leftover)
     BOARD.clear()
     BOARD.start("read", job.rows_expected)
     try:
         with shown(BOARD):
             _run(job, runner_flags)
-    except PenstockError:
+    except BaseException:
         remove(job.folder)
         raise
     finally:
@@ -56,7 +61,11 @@ def build(spec: Spec, root: str, runner_flags: list[str]) -> tuple[str, bool]:
 def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:
     """Find the source's files, check their columns against the spec and cut them into units of work."""
     source = spec.source
+    runner = _check_runner(_options(runner_flags))
     files = tuple(found for pattern in source.patterns for found in _list_files(pattern))
+    for path, times in Counter(file.path for file in files).items():
+        if times > 1:
+            raise UserMistake(f"source.files: {path} is named {times} times; its rows would be read as often")
     read_format = FORMATS[source.format]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         columns = list(pool.map(lambda file: read_format.columns(file.path, source), files))
@@ -88,7 +97,7 @@ def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:
         base=join(root, spec.name),
         version=request[:VERSION_DIGITS],
         fingerprint=request,
-        runner=_options(runner_flags).get_all_options()["runner"] or "FnApiRunner",
+        runner=runner,
     )
 
 
@@ -110,8 +119,25 @@ def _run(job: Job, runner_flags: list[str]) -> None:
 
 
 def _options(runner_flags: list[str]) -> PipelineOptions:
-    flags = runner_flags or [*IN_PROCESS, f"--direct_num_workers={os.cpu_count() or 1}"]
-    return PipelineOptions(flags)
+    names_runner = any(flag.partition("=")[0] == "--runner" for flag in runner_flags)
+    own = [] if names_runner else [*IN_PROCESS, f"--direct_num_workers={os.cpu_count() or 1}"]
+    return PipelineOptions([*own, *runner_flags])
+
+
+def _check_runner(options: PipelineOptions) -> str:
+    """Return the runner's name. Raises UserMistake for a runner or an option that Beam does not know."""
+    known = options.get_all_options()
+    unknown = options.get_all_options(retain_unknown_options=True).keys() - known.keys()
+    if unknown:
+        close = difflib.get_close_matches(min(unknown), known, n=1)
+        hint = f"; did you mean --{close[0]}?" if close else ""
+        raise UserMistake(f"--{min(unknown)}: not an option of Beam{hint}")
+    name = str(known["runner"])
+    try:
+        create_runner(name)
+    except (ValueError, ImportError, AttributeError) as fault:
+        raise UserMistake(f"--runner={name}: {fault}") from None
+    return name
 
 
 def _list_files(pattern: str) -> list[SourceFile]:

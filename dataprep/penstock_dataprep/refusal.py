@@ -4,6 +4,7 @@ A runner reports a failed step as a trace of its own machinery. A refusal is wri
 the command line shows that instead.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from penstock_dataprep.storage import exists, out_of_space, read_bytes, write_by
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 
 FILE_NAME = "refusal.json"
+_NOTED: dict[str, PenstockError] = {}
 KINDS: dict[str, type[PenstockError]] = {kind.__name__: kind for kind in (PenstockError, UserMistake, DataRefused)}
 
 
@@ -40,13 +42,18 @@ class Reported(beam.DoFn):
 
 
 def note(refusal: PenstockError, job: Job) -> None:
-    """Write a refusal to the scratch folder."""
+    """Write a refusal to the scratch folder, and keep the first for a build in this process."""
+    _NOTED.setdefault(job.scratch.folder, refusal)
     document = {"kind": type(refusal).__name__, "message": str(refusal)}
-    write_bytes(job.scratch.path(FILE_NAME), [json.dumps(document).encode()])
+    # The very reason may be that nothing can be written.
+    with contextlib.suppress(OSError, PenstockError):
+        write_bytes(job.scratch.path(FILE_NAME), [json.dumps(document).encode()])
 
 
 def noted(job: Job) -> PenstockError | None:
     """Return the refusal that a worker noted, or None."""
+    if (kept := _NOTED.pop(job.scratch.folder, None)) is not None:
+        return kept
     path = job.scratch.path(FILE_NAME)
     if not exists(path):
         return None

@@ -75,6 +75,18 @@ def write_bytes(path: str, parts: Iterable[bytes]) -> tuple[int, str]:
     return written
 
 
+def make_folder(path: str) -> None:
+    """Make a local folder, or do nothing for a bucket. Raises UserMistake where it cannot be made or written."""
+    if not is_local(path):
+        return
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise UserMistake(f"{path}: cannot be made: {fault.strerror}; choose another folder") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UserMistake(f"{path}: cannot be written: permission denied; choose another folder")
+
+
 def _write_parts(file: BinaryIO, parts: Iterable[bytes]) -> tuple[int, str]:
     size, crc = 0, 0
     for part in parts:
