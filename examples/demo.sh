@@ -10,11 +10,13 @@ mkdir demo
 
 parts=()
 run() { # run PART COMMAND...: print the command, run it (its stdout kept in demo/PART.out), note the seconds
-    local part=$1 started=$EPOCHREALTIME
+    local part=$1 started=${EPOCHREALTIME/,/.} ended
     shift
     printf '\n$ %s\n' "$*"
     "$@" | tee "demo/$part.out"
-    parts+=("$(awk -v part="$part" -v from="$started" -v to="$EPOCHREALTIME" 'BEGIN { printf "%-10s %6.1f s", part, to - from }')")
+    ended=${EPOCHREALTIME/,/.}
+    parts+=("$(LC_ALL=C awk -v part="$part" -v from="$started" -v to="$ended" \
+        'BEGIN { printf "%-10s %6.1f s", part, to - from }')")
 }
 
 run generate penstock-data generate demo/log --rows 1_000_000 --users 100_000 --items 20_000 --seed 7

@@ -12,7 +12,7 @@ from penstock_dataprep.generate import default_files, generate
 from penstock_dataprep.generate.draws import directions, normal, pick, sparse_ids, uniform, words
 from penstock_dataprep.generate.events import Events, make_events
 from penstock_dataprep.generate.population import Population, populate
-from penstock_dataprep.generate.write import ROWS_PER_GROUP
+from penstock_dataprep.generate.write import ROWS_PER_GROUP, make_table
 from penstock_shared.errors import UserMistake
 
 ROWS, USERS, ITEMS, SEED = 300_000, 20_000, 4_000, 7
@@ -47,6 +47,16 @@ def test_files_hold_the_log_in_the_promised_schema(tmp_path) -> None:
     assert [log[name].null_count for name in ("user_id", "item_id", "timestamp")] == [0, 0, 0]
     assert pc.all(pc.match_substring_regex(log["user_id"], "^u[0-9]{10,19}$")).as_py()
     assert pc.min(log["item_id"]).as_py() >= 0
+
+
+def test_golden_rows() -> None:
+    # The README and the benchmarks' figures speak of this log.
+    rows = make_table(populate(users=100_000, items=20_000, seed=7), 0, 3, rows=1_000_000)
+    assert [tuple(row.values()) for row in rows.to_pylist()] == [
+        ("u3279540433433680007", 6241630433153084440, 4.0, 1500005985),
+        ("u5382591027714088139", 5591434868488679255, 3.0, 1500050455),
+        ("u1581270302953871653", 1599048255080300373, 4.0, 1500052755),
+    ]
 
 
 def test_equal_arguments_give_equal_bytes(tmp_path) -> None:
