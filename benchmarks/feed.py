@@ -16,12 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
 from penstock_dataprep.blocks import Values
 from penstock_dataprep.tfrecord import frame
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "training"))
 
 import penstock_training  # noqa: F401  (sets the environment TensorFlow reads when it is imported)
+
 import tensorflow as tf  # isort: skip
 from tiny_dataset import TinyColumn, write_dataset  # isort: skip
 
@@ -142,7 +144,9 @@ def main() -> None:
         for number in range(flags.rounds):
             rates["penstock"].append(rows_per_second(ours))
             rates["parse_example"].append(rows_per_second(alternative))
-            print(f"round {number}: " + ", ".join(f"{name} {rate[-1] / 1e6:.2f}M rows/s" for name, rate in rates.items()))
+            print(
+                f"round {number}: " + ", ".join(f"{name} {rate[-1] / 1e6:.2f}M rows/s" for name, rate in rates.items())
+            )
     medians = {name: statistics.median(rate) for name, rate in rates.items()}
     print(", ".join(f"{name} {rate / 1e6:.2f}M rows/s" for name, rate in medians.items()))
     print(f"ratio {medians['penstock'] / medians['parse_example']:.1f}x")

@@ -7,12 +7,32 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 import tensorflow as tf
+
 from penstock_dataprep.blocks import Values, encode_block
 from penstock_dataprep.tfrecord import frame
-
-from penstock_shared import MANIFEST_NAME, Column, Feature, Manifest, RecordLayout, Shard, Split, Statistics, Vocabulary, dump_manifest
+from penstock_shared import (
+    MANIFEST_NAME,
+    Column,
+    Feature,
+    Manifest,
+    RecordLayout,
+    Shard,
+    Split,
+    Statistics,
+    Vocabulary,
+    dump_manifest,
+)
 from penstock_shared.layout import narrowest_integer, narrowest_length
-from penstock_shared.manifest import Accounting, File, Shuffle, Source, Tool, VocabularyShard, content_digest, vocabulary_digest
+from penstock_shared.manifest import (
+    Accounting,
+    File,
+    Shuffle,
+    Source,
+    Tool,
+    VocabularyShard,
+    content_digest,
+    vocabulary_digest,
+)
 from penstock_shared.tokens import FIRST_OOV_ID, first_token_id, hash_token, oov_id
 
 TOKENS_PER_BLOCK = 1000
@@ -102,7 +122,9 @@ def write_dataset(
     return path
 
 
-def _feature(column: TinyColumn, splits: dict[str, list[dict[str, Values]]], vocabularies: dict[str, TinyVocabulary]) -> Feature:
+def _feature(
+    column: TinyColumn, splits: dict[str, list[dict[str, Values]]], vocabularies: dict[str, TinyVocabulary]
+) -> Feature:
     held = [shard[column.name] for shards in splits.values() for shard in shards]
     lengths = np.concatenate([values.lengths for values in held]) if column.lengths else None
     numbers = np.concatenate([values.numbers for values in held])

@@ -59,5 +59,7 @@ class Checkpoints:
                 continue
             return step
         if steps:
-            raise DataRefused(f"{self.folder}: none of its {len(steps)} checkpoints can be read; start again in a new workdir")
+            raise DataRefused(
+                f"{self.folder}: none of its {len(steps)} checkpoints can be read; start again in a new workdir"
+            )
         return 0

@@ -27,19 +27,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"penstock-train: {fault}", file=sys.stderr)
         return fault.exit_code
     except KeyboardInterrupt:
-        print("penstock-train: interrupted; run the same command again to continue from the last checkpoint", file=sys.stderr)
+        print(
+            "penstock-train: interrupted; run the same command again to continue from the last checkpoint",
+            file=sys.stderr,
+        )
         return 130
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("penstock-train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "penstock-train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
     fit = verbs.add_parser(
         "fit",
         help="train by a recipe; run again to continue after an interruption",
-        description="Train a model by a recipe on a dataset. An interrupted run continues when the same command runs again.",
+        description="Train a model by a recipe on a dataset. Run again, an interrupted run continues.",
         epilog="example: penstock-train fit recipe.yaml --dataset data/clicks/v1/manifest.json --workdir runs/first",
     )
     fit.add_argument("recipe", help="the recipe, a YAML file")
@@ -50,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = verbs.add_parser(
         "evaluate",
         help="evaluate a run's last checkpoint next to its baselines",
-        description="Evaluate a run's last checkpoint by the protocol of its recipe, next to the baselines it has to beat.",
+        description="Evaluate a run's last checkpoint by its recipe's protocol, next to the baselines to beat.",
         epilog="example: penstock-train evaluate runs/first",
     )
     evaluate.add_argument("run", metavar="RUN", help="the --workdir of fit")
@@ -59,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     export = verbs.add_parser(
         "export",
         help="write a run's last checkpoint as a SavedModel from raw ids to scored raw ids",
-        description="Write a run's last checkpoint as a SavedModel that takes raw ids and returns scored raw ids, with a model.json "
-        "that describes it.",
+        description="Write a run's last checkpoint as a SavedModel that takes raw ids and returns scored raw ids, "
+        "with a model.json that describes it.",
         epilog="example: penstock-train export runs/first --out models/first",
     )
     export.add_argument("run", metavar="RUN", help="the --workdir of fit")

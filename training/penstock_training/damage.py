@@ -45,9 +45,11 @@ def find_damage(dataset: Dataset, split_name: str) -> str | None:
                 tf.constant(int(blocks.rows[block])),
             )
         except READ_ERRORS as fault:
-            reason = "fails its checksum" if isinstance(fault, tf.errors.DataLossError) else fault.message.splitlines()[0]
+            reason = (
+                "fails its checksum" if isinstance(fault, tf.errors.DataLossError) else fault.message.splitlines()[0]
+            )
             return (
-                f"{dataset.path(shard)}: corrupt: block {block} of split {split_name}, {int(blocks.rows[block])} rows at byte "
-                f"{int(blocks.offsets[block])}: {reason}; copy or build this shard again"
+                f"{dataset.path(shard)}: corrupt: block {block} of split {split_name}, {int(blocks.rows[block])} rows "
+                f"at byte {int(blocks.offsets[block])}: {reason}; copy or build this shard again"
             )
     return None

@@ -41,7 +41,9 @@ class Dataset:
         path = self.path(split.block_index)
         offsets = np.frombuffer(_read(path), "<u8").astype(np.int64)
         if len(offsets) != split.blocks:
-            raise DataRefused(f"{path}: holds {len(offsets)} block offsets, expected {split.blocks} for split {split_name}")
+            raise DataRefused(
+                f"{path}: holds {len(offsets)} block offsets, expected {split.blocks} for split {split_name}"
+            )
         table = BlockTable.of_split(split, offsets, self.manifest.layout.rows_per_block)
         if (table.bytes <= 0).any() or (table.rows <= 0).any():
             block = int(np.flatnonzero((table.bytes <= 0) | (table.rows <= 0))[0])
@@ -68,7 +70,11 @@ def open_dataset(path: str) -> Dataset:
     if digest != manifest.digest:
         raise DataRefused(f"{path}: digest: found {manifest.digest}, but its content has {digest}; was it edited?")
     version_folder = posixpath.dirname(path) or "."
-    folder = posixpath.dirname(version_folder) if posixpath.basename(version_folder) != "." else posixpath.join(version_folder, "..")
+    folder = (
+        posixpath.dirname(version_folder)
+        if posixpath.basename(version_folder) != "."
+        else posixpath.join(version_folder, "..")
+    )
     return Dataset(manifest, path, folder or ".")
 
 

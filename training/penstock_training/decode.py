@@ -49,14 +49,20 @@ def decode_block(payload: tf.Tensor, columns: tuple[Column, ...], rows: tf.Tenso
         count = rows
         if column.lengths is not None:
             length_bytes = rows * WIDTH_BYTES[column.lengths]
-            lengths = tf.cast(decode_numbers(tf.strings.substr(payload, position, length_bytes), column.lengths), tf.int32)
+            lengths = tf.cast(
+                decode_numbers(tf.strings.substr(payload, position, length_bytes), column.lengths), tf.int32
+            )
             position += length_bytes
             count = tf.reduce_sum(lengths)
         value_bytes = count * WIDTH_BYTES[column.storage]
-        decoded.append(Values(decode_numbers(tf.strings.substr(payload, position, value_bytes), column.storage), lengths, present))
+        decoded.append(
+            Values(decode_numbers(tf.strings.substr(payload, position, value_bytes), column.storage), lengths, present)
+        )
         position += value_bytes
     held_bytes = tf.strings.length(payload)
-    whole = tf.debugging.Assert(held_bytes == position, ["bytes held, bytes the rows need:", held_bytes, position, where])
+    whole = tf.debugging.Assert(
+        held_bytes == position, ["bytes held, bytes the rows need:", held_bytes, position, where]
+    )
     with tf.control_dependencies([whole]):
         return [Values(tf.identity(values.numbers), values.lengths, values.present) for values in decoded]
 
@@ -78,7 +84,9 @@ def decode_blocks(records: tf.Tensor, features: tuple[Feature, ...], rows: tf.Te
     return decode_block(records[0], tuple(feature.column for feature in features), rows, where)
 
 
-def decode_examples(records: tf.Tensor, features: tuple[Feature, ...], rows: tf.Tensor, where: tf.Tensor) -> list[Values]:
+def decode_examples(
+    records: tf.Tensor, features: tuple[Feature, ...], rows: tf.Tensor, where: tf.Tensor
+) -> list[Values]:
     """Return the columns of a run of rows in the `examples` layout: `records` is a string [rows]."""
     held_rows = tf.size(records)
     agrees = tf.debugging.Assert(held_rows == rows, ["rows held, rows the index promises:", held_rows, rows, where])

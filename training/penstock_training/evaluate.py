@@ -89,7 +89,9 @@ class Evaluator:
             split=self.recipe.evaluation.split,
             rows=len(self._test.users),
             k=() if rating else self.recipe.evaluation.k,
-            candidates="the row's item" if rating else f"all {self.items - self.first_item} items of vocabulary {vocabulary}",
+            candidates="the row's item"
+            if rating
+            else f"all {self.items - self.first_item} items of vocabulary {vocabulary}",
             filter="items the user has in training" if self.recipe.evaluation.filter_seen and not rating else "none",
             ties="none" if rating else "lower id first",
             users_evaluated=len(np.unique(self._test.users)) if rating else len(self._questions.users),

@@ -49,7 +49,10 @@ def export(workdir_path: str, out: str) -> None:
 def build_serving(run: Run) -> Serving:
     """Return the model with its vocabularies, ready to save."""
     scorer, inputs = run.scorer(), run.inputs
-    lookups = {name: Lookup(load_tokens(run.dataset, name), name) for name in (_vocabulary(inputs.user), _vocabulary(inputs.item))}
+    lookups = {
+        name: Lookup(load_tokens(run.dataset, name), name)
+        for name in (_vocabulary(inputs.user), _vocabulary(inputs.item))
+    }
     queries = scorer.queries(np.arange(inputs.user_vocabulary.size))
     return Serving(lookups[_vocabulary(inputs.user)], lookups[_vocabulary(inputs.item)], queries, scorer.candidates)
 
@@ -57,8 +60,18 @@ def build_serving(run: Run) -> Serving:
 def describe(run: Run, workdir: Workdir, serving: Serving) -> dict[str, Any]:
     """Return the content of model.json."""
     inputs, manifest = run.inputs, run.dataset.manifest
-    user = {"name": "user", "dtype": inputs.user_vocabulary.token_dtype, "shape": [None], "meaning": f"raw {inputs.user.name}"}
-    item = {"name": "item", "dtype": inputs.item_vocabulary.token_dtype, "shape": [None], "meaning": f"raw {inputs.item.name}"}
+    user = {
+        "name": "user",
+        "dtype": inputs.user_vocabulary.token_dtype,
+        "shape": [None],
+        "meaning": f"raw {inputs.user.name}",
+    }
+    item = {
+        "name": "item",
+        "dtype": inputs.item_vocabulary.token_dtype,
+        "shape": [None],
+        "meaning": f"raw {inputs.item.name}",
+    }
     known = {"dtype": "bool", "shape": [None]}
     metrics_path = workdir.path(METRICS_NAME)
     return {
@@ -68,7 +81,12 @@ def describe(run: Run, workdir: Workdir, serving: Serving) -> dict[str, Any]:
             "recommend": {
                 "inputs": [user, {"name": "k", "dtype": "int32", "shape": [], "meaning": "how many items"}],
                 "outputs": [
-                    {"name": "items", "dtype": item["dtype"], "shape": [None, None], "meaning": "best first, ties by vocabulary order"},
+                    {
+                        "name": "items",
+                        "dtype": item["dtype"],
+                        "shape": [None, None],
+                        "meaning": "best first, ties by vocabulary order",
+                    },
                     {"name": "scores", "dtype": "float32", "shape": [None, None]},
                     {"name": "user_known", **known, "meaning": "false: the user got the out-of-vocabulary vector"},
                 ],
@@ -85,7 +103,9 @@ def describe(run: Run, workdir: Workdir, serving: Serving) -> dict[str, Any]:
         "default_signature": "recommend",
         "score": SCORE_MEANINGS[run.recipe.task],
         "vocabularies": {
-            name: manifest.vocabularies[name].model_dump(mode="json", include={"token_dtype", "tokens", "size", "oov_buckets", "digest"})
+            name: manifest.vocabularies[name].model_dump(
+                mode="json", include={"token_dtype", "tokens", "size", "oov_buckets", "digest"}
+            )
             for name in {_vocabulary(inputs.user): None, _vocabulary(inputs.item): None}
         },
         "dataset": {"name": manifest.name, "version": manifest.version, "digest": manifest.digest},

@@ -1,4 +1,4 @@
-"""Feed batches of a split to the trainer: training batches in the epoch's order, evaluation batches in the shards' order.
+"""Feed batches of a split: training batches in the epoch's order, evaluation batches in the shards' order.
 
 Blocks in the epoch's order -> read, check and decode each -> windows of rows -> permute the rows of each window ->
 batches. Every step is stateless, so that parallel calls change nothing, and a step's place is computed by
@@ -25,7 +25,12 @@ class Feed:
     """Make the batches of one split."""
 
     def __init__(
-        self, dataset: Dataset, split_name: str, batch_rows: int, feature_names: tuple[str, ...], longest_list: int | None = None
+        self,
+        dataset: Dataset,
+        split_name: str,
+        batch_rows: int,
+        feature_names: tuple[str, ...],
+        longest_list: int | None = None,
     ) -> None:
         """Read the split's block index; `feature_names` are the features that batches hold."""
         manifest = dataset.manifest
@@ -49,7 +54,9 @@ class Feed:
 
         windows = self._packed_blocks(blocks, start.block, start.skip_rows).rebatch(rows_per_window)
         numbers = tf.data.Dataset.range(start.window, start.window + len(blocks.rows) + 1, output_type=tf.int32)
-        permuted = tf.data.Dataset.zip((numbers, windows)).map(permute, num_parallel_calls=PARALLEL_WINDOWS, deterministic=True)
+        permuted = tf.data.Dataset.zip((numbers, windows)).map(
+            permute, num_parallel_calls=PARALLEL_WINDOWS, deterministic=True
+        )
         batches = permuted.rebatch(self.batch_rows, drop_remainder=True).skip(start.skip_batches)
         unpacked = batches.map(self._unpack, num_parallel_calls=PARALLEL_WINDOWS, deterministic=True)
         return unpacked.prefetch(PREFETCHED_BATCHES).with_options(_options())
@@ -73,7 +80,9 @@ class Feed:
     def _packed_blocks(self, blocks: BlockTable, first_block: int, skip_rows: int) -> tf.data.Dataset:
         skips = [skip_rows] + [0] * (len(blocks.rows) - first_block - 1)
         columns = (blocks.shards, blocks.offsets, blocks.bytes, blocks.rows.astype("int32"))
-        places = tf.data.Dataset.from_tensor_slices((*(column[first_block:] for column in columns), tf.constant(skips, tf.int32)))
+        places = tf.data.Dataset.from_tensor_slices(
+            (*(column[first_block:] for column in columns), tf.constant(skips, tf.int32))
+        )
         paths = tf.constant(self._paths)
 
         def read(shard: tf.Tensor, offset: tf.Tensor, size: tf.Tensor, rows: tf.Tensor, skip: tf.Tensor) -> Packed:
@@ -86,13 +95,15 @@ class Feed:
         return self._packing.unpack(packed, self.batch_rows)
 
 
-def read_block(manifest: Manifest, path: tf.Tensor, offset: tf.Tensor, size: tf.Tensor, rows: tf.Tensor) -> dict[str, Values]:
+def read_block(
+    manifest: Manifest, path: tf.Tensor, offset: tf.Tensor, size: tf.Tensor, rows: tf.Tensor
+) -> dict[str, Values]:
     """Read one run of rows and return its columns by feature name; all arguments but the manifest are scalars.
 
     `offset` and `size` are int64 bytes and `rows` int32. Raises DataLossError when a checksum fails, and
     InvalidArgumentError when the rows are not those that the index promises.
     """
-    # tf.data.TFRecordDataset has no byte_offsets; the op beneath it has. A buffer of the run's size makes one read of it.
+    # tf.data.TFRecordDataset has no byte_offsets; the op beneath it has. A buffer of the run's size makes it one read.
     variant = tf.raw_ops.TFRecordDatasetV2(
         filenames=path[None], compression_type="", buffer_size=size, byte_offsets=offset[None]
     )

@@ -41,8 +41,8 @@ def match(recipe: Recipe, recipe_path: str, dataset: Dataset) -> Inputs:
     rows = manifest.splits[recipe.training.split].rows
     if recipe.training.batch_rows > rows:
         raise UserMistake(
-            f"{where}: training.batch_rows is {recipe.training.batch_rows}, but split {recipe.training.split} has {rows} rows; "
-            f"take at most {rows}"
+            f"{where}: training.batch_rows is {recipe.training.batch_rows}, but split {recipe.training.split} has "
+            f"{rows} rows; take at most {rows}"
         )
     if max(recipe.evaluation.k) > item_vocabulary.tokens:
         raise UserMistake(
@@ -55,22 +55,30 @@ def match(recipe: Recipe, recipe_path: str, dataset: Dataset) -> Inputs:
 def _id_feature(dataset: Dataset, role: str, where: str) -> tuple[Feature, Vocabulary]:
     feature = dataset.manifest.feature(role)
     if feature is None:
-        raise UserMistake(f"{where}: the recipe needs a feature of role {role!r}, but the dataset has {_roles(dataset)}")
+        raise UserMistake(
+            f"{where}: the recipe needs a feature of role {role!r}, but the dataset has {_roles(dataset)}"
+        )
     if feature.vocabulary is None or feature.lengths is not None:
         found = "a list" if feature.lengths is not None else f"a {feature.dtype} without a vocabulary"
-        raise UserMistake(f"{where}: feature {feature.name} of role {role!r} is {found}, expected one id from a vocabulary")
+        raise UserMistake(
+            f"{where}: feature {feature.name} of role {role!r} is {found}, expected one id from a vocabulary"
+        )
     return feature, dataset.manifest.vocabularies[feature.vocabulary]
 
 
 def _label(dataset: Dataset, where: str) -> Feature:
     label = dataset.manifest.feature("label")
     if label is None:
-        raise UserMistake(f"{where}: task rating needs a feature of role 'label', but the dataset has {_roles(dataset)}")
+        raise UserMistake(
+            f"{where}: task rating needs a feature of role 'label', but the dataset has {_roles(dataset)}"
+        )
     if label.vocabulary is not None or label.lengths is not None:
         found = "a list" if label.lengths is not None else f"an id of vocabulary {label.vocabulary}"
         raise UserMistake(f"{where}: label {label.name} is {found}, expected one number a row")
     if label.statistics.nulls:
-        raise UserMistake(f"{where}: label {label.name} is missing in {label.statistics.nulls} rows; drop them when preparing")
+        raise UserMistake(
+            f"{where}: label {label.name} is missing in {label.statistics.nulls} rows; drop them when preparing"
+        )
     return label
 
 

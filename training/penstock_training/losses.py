@@ -13,7 +13,7 @@ MASKED = -1e9
 
 @dataclass(frozen=True)
 class Scored:
-    """Hold a batch's vectors: queries and candidates float32 [rows, width], items [rows], labels float32 [rows] or None.
+    """Hold a batch's vectors: queries and candidates float32 [rows, width], items [rows], labels [rows] or None.
 
     `negatives` are candidates [rows, negatives, width] drawn for a loss that asks for them.
     """

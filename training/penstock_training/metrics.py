@@ -65,7 +65,10 @@ def mae(predictions: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
 
 
 def auc(positive: np.ndarray, negative: np.ndarray) -> tuple[float, float]:
-    """Return the chance that a positive scores above a negative, ties half (Hanley and McNeil, 1982), and its half width."""
+    """Return the chance that a positive scores above a negative, ties half, and its half width.
+
+    Both are from Hanley and McNeil, Radiology 143, 1982.
+    """
     scores = np.concatenate([positive, negative])
     _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(count) - (count - 1) / 2)[place]

@@ -21,12 +21,16 @@ class RowOptimizer(ABC):
         """Create the slots of every table, each as large as its table."""
         self.slots: dict[str, dict[str, tf.Variable]] = {
             _key(table): {
-                name: tf.Variable(tf.fill(table.shape, self.initial_slot(name)), trainable=False, name=f"{_key(table)}.{name}")
+                name: tf.Variable(
+                    tf.fill(table.shape, self.initial_slot(name)), trainable=False, name=f"{_key(table)}.{name}"
+                )
                 for name in self.slot_names
             }
             for table in tables
         }
-        self.checkpointed = tf.train.Checkpoint(**{key: tf.train.Checkpoint(**slots) for key, slots in self.slots.items()})
+        self.checkpointed = tf.train.Checkpoint(
+            **{key: tf.train.Checkpoint(**slots) for key, slots in self.slots.items()}
+        )
 
     def apply(self, table: tf.Variable, gradient: tf.IndexedSlices, step: tf.Tensor) -> None:
         """Update the rows of `table` that `gradient` names; `step` counts from 0, int64.
@@ -34,7 +38,9 @@ class RowOptimizer(ABC):
         Raises TypeError on a dense gradient, which would make every step as slow as the table is large.
         """
         if not isinstance(gradient, tf.IndexedSlices):
-            raise TypeError(f"table {table.name}: found a dense gradient {gradient}, expected IndexedSlices from gathers")
+            raise TypeError(
+                f"table {table.name}: found a dense gradient {gradient}, expected IndexedSlices from gathers"
+            )
         ids, place = tf.unique(tf.reshape(gradient.indices, [-1]))
         rows = tf.reshape(gradient.values, [-1, table.shape[1]])
         summed = tf.math.unsorted_segment_sum(rows, place, tf.size(ids))
@@ -126,7 +132,9 @@ DENSE_OPTIMIZERS: dict[str, Callable[..., tf.keras.optimizers.Optimizer]] = {
     "adagrad": lambda options: tf.keras.optimizers.Adagrad(
         options.learning_rate, initial_accumulator_value=options.initial_accumulator, epsilon=options.epsilon
     ),
-    "adam": lambda options: tf.keras.optimizers.Adam(options.learning_rate, options.beta_1, options.beta_2, options.epsilon),
+    "adam": lambda options: tf.keras.optimizers.Adam(
+        options.learning_rate, options.beta_1, options.beta_2, options.epsilon
+    ),
     "sgd": lambda options: tf.keras.optimizers.SGD(options.learning_rate),
 }
 

@@ -5,6 +5,7 @@ whole rows. Each list column is a matrix of its own, as narrow as it is stored. 
 a batch is unpacked.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -75,7 +76,10 @@ class Packing:
         return batch
 
     def _word_count(self) -> int:
-        return sum(1 + (feature.storage in WIDE_STORAGES and feature.lengths is None) + feature.nullable for feature in self.features)
+        return sum(
+            1 + (feature.storage in WIDE_STORAGES and feature.lengths is None) + feature.nullable
+            for feature in self.features
+        )
 
 
 def _words(numbers: tf.Tensor, feature: Feature) -> list[tf.Tensor]:
@@ -85,10 +89,12 @@ def _words(numbers: tf.Tensor, feature: Feature) -> list[tf.Tensor]:
         return tf.unstack(tf.bitcast(tf.cast(numbers, tf.int64), tf.int32), axis=1)
     if numbers.dtype == tf.uint32:
         return [tf.bitcast(numbers, tf.int32)]
-    return [tf.bitcast(tf.cast(numbers, tf.uint32), tf.int32) if numbers.dtype == tf.int64 else tf.cast(numbers, tf.int32)]
+    return [
+        tf.bitcast(tf.cast(numbers, tf.uint32), tf.int32) if numbers.dtype == tf.int64 else tf.cast(numbers, tf.int32)
+    ]
 
 
-def _number(words: "iter[tf.Tensor]", feature: Feature, dtype: tf.DType) -> tf.Tensor:
+def _number(words: Iterator[tf.Tensor], feature: Feature, dtype: tf.DType) -> tf.Tensor:
     word = next(words)
     if feature.storage in FLOAT_STORAGES:
         return tf.bitcast(word, tf.float32)

@@ -18,7 +18,9 @@ class TrainingProgress:
         """Start the clock at `first_step` of `steps`."""
         self.steps, self.batch_rows = steps, batch_rows
         self._console = Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
+        self._live = (
+            Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
+        )
         self._first_step, self._started = first_step, time.perf_counter()
         self._last_line = self._started
 
@@ -28,7 +30,9 @@ class TrainingProgress:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Let go of the terminal."""
         if self._live:
             self._live.stop()

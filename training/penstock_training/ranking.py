@@ -35,8 +35,8 @@ class Questions:
 def ask(test: Rows, seen: Rows | None, first_user: int, first_item: int, items: int) -> Questions:
     """Build the questions: each known test user's known items, without those seen in training when `seen` is given.
 
-    Ids below `first_user` and `first_item` are reserved: such rows are left out, since nobody is one user and nothing is
-    one item there. A pair that comes twice counts once.
+    Ids below `first_user` and `first_item` are reserved: such rows are left out, since many users or items share the
+    id. A pair that comes twice counts once.
     """
     known_user, known_item = test.users >= first_user, test.items >= first_item
     left_out = {
@@ -78,7 +78,9 @@ def rank(scorer: Scorer, questions: Questions, first_item: int, k: int) -> np.nd
         bounds = np.searchsorted(questions.hidden, [start * questions.items, (start + len(users)) * questions.items])
         number, item = np.divmod(questions.hidden[slice(*bounds)], questions.items)
         hidden = np.stack([number - start, item - first_item], axis=1)
-        best = _best_items(tf.constant(scorer.queries(users)), candidates, tf.constant(hidden), k).numpy().astype(np.int64)
+        best = (
+            _best_items(tf.constant(scorer.queries(users)), candidates, tf.constant(hidden), k).numpy().astype(np.int64)
+        )
         pairs = (np.arange(start, start + len(users))[:, None]) * questions.items + best + first_item
         hits.append(_contains(questions.relevant, pairs))
     return np.concatenate(hits)

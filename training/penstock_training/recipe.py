@@ -1,4 +1,4 @@
-"""Define the recipe: what to train on a dataset, how, and how to judge it. Sizes come from the dataset, never from here."""
+"""Define the recipe: what to train, how, and how to judge it. Sizes come from the dataset, never from here."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -98,8 +98,8 @@ class Optimizers(Strict):
 class Training(Strict):
     """Say how long and on what to train.
 
-    `unknown_user_rate` and `unknown_item_rate` of the rows get an out-of-vocabulary id instead of their own, so that the
-    model learns what to do with users and items it will not know.
+    `unknown_user_rate` and `unknown_item_rate` of the rows get an out-of-vocabulary id instead of their own, so that
+    the model learns what to do with users and items it will not know.
     """
 
     split: str = "train"
@@ -135,7 +135,11 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _holds_together(self) -> "Recipe":
-        fitting = {"retrieval": ("in_batch_softmax", "logistic"), "rating": ("squared_error",), "implicit": ("logistic",)}
+        fitting = {
+            "retrieval": ("in_batch_softmax", "logistic"),
+            "rating": ("squared_error",),
+            "implicit": ("logistic",),
+        }
         if self.loss.kind not in fitting[self.task]:
             raise ValueError(f"a loss for task {self.task}: {' or '.join(fitting[self.task])}, not {self.loss.kind}")
         return self
@@ -150,7 +154,9 @@ def parse_recipe(text: str | bytes, where: str) -> Recipe:
     except UnicodeDecodeError as fault:
         raise UserMistake(f"{where}: not UTF-8 text: {fault}") from None
     if not isinstance(document, dict):
-        raise UserMistake(f"{where}: found {type(document).__name__}, expected keys such as task, model, loss, training")
+        raise UserMistake(
+            f"{where}: found {type(document).__name__}, expected keys such as task, model, loss, training"
+        )
     return parse(Recipe, document, where, UserMistake)
 
 

@@ -3,6 +3,7 @@
 import json
 import posixpath
 import sys
+from typing import Any
 
 import tensorflow as tf
 from rich.console import Console
@@ -12,7 +13,6 @@ from penstock_shared.errors import DataRefused, UserMistake
 
 # The file's name in an exported model; this module reads nothing else of the trainer's, as any client would.
 MODEL_NAME = "model.json"
-INT64 = range(-(2**63), 2**63)
 
 
 def recommend(model_path: str, user: str, k: int) -> None:
@@ -24,7 +24,9 @@ def recommend(model_path: str, user: str, k: int) -> None:
     try:
         model = tf.saved_model.load(model_path)
     except (OSError, tf.errors.OpError) as fault:
-        raise DataRefused(f"{model_path}: cannot be loaded: {str(fault).splitlines()[0]}; export the run again") from None
+        raise DataRefused(
+            f"{model_path}: cannot be loaded: {str(fault).splitlines()[0]}; export the run again"
+        ) from None
     answer = model.signatures["recommend"](user=_user(user, described), k=tf.constant(k))
     if not answer["user_known"][0]:
         print(f"user {user} is not in the vocabulary: these are the items for any unknown user", file=sys.stderr)
@@ -34,25 +36,26 @@ def recommend(model_path: str, user: str, k: int) -> None:
     Console().print(table, markup=False)
 
 
-def _describe(model_path: str) -> dict:
+def _describe(model_path: str) -> dict[str, Any]:
     path = posixpath.join(model_path, MODEL_NAME)
     if not tf.io.gfile.exists(path):
-        raise UserMistake(f"{model_path}: is not an exported model: it has no {MODEL_NAME}; give the --out of penstock-train export")
+        raise UserMistake(
+            f"{model_path}: is not an exported model: it has no {MODEL_NAME}; give the --out of penstock-train export"
+        )
     try:
         with tf.io.gfile.GFile(path) as file:
-            return json.load(file)
+            described: dict[str, Any] = json.load(file)
+            return described
     except ValueError as fault:
         raise DataRefused(f"{path}: not JSON ({fault}); export the run again") from None
 
 
-def _user(user: str, described: dict) -> tf.Tensor:
+def _user(user: str, described: dict[str, Any]) -> tf.Tensor:
     dtype = next(entry["dtype"] for entry in described["signatures"]["recommend"]["inputs"] if entry["name"] == "user")
     if dtype == "string":
         return tf.constant([user.encode()])
     try:
-        number = int(user)
-    except ValueError:
-        number = None
-    if number not in INT64:
-        raise UserMistake(f"--user: found {user!r}, expected an int64, the type of the users this model was trained on")
-    return tf.constant([number], tf.int64)
+        return tf.constant([int(user)], tf.int64)
+    except (ValueError, OverflowError):
+        message = f"--user: found {user!r}, expected an int64, the type of the users this model was trained on"
+        raise UserMistake(message) from None

@@ -14,15 +14,15 @@ from penstock_training.inputs import Inputs
 
 @dataclass(frozen=True)
 class Rows:
-    """Hold parallel columns: int64 user and item ids, and float64 labels where the task has them."""
+    """Hold parallel columns: int64 user and item ids, and float64 labels, NaN where the task has none."""
 
     users: np.ndarray
     items: np.ndarray
-    labels: np.ndarray | None
+    labels: np.ndarray
 
     def where(self, keep: np.ndarray) -> "Rows":
         """Return the rows where `keep`, bool [rows]."""
-        return Rows(self.users[keep], self.items[keep], None if self.labels is None else self.labels[keep])
+        return Rows(self.users[keep], self.items[keep], self.labels[keep])
 
 
 class SplitRows:
@@ -42,11 +42,10 @@ class SplitRows:
     def all(self, users: np.ndarray | None = None) -> Rows:
         """Return all rows, or those of the users where `users`, bool [user ids], is true."""
         pieces = [piece if users is None else piece.where(users[piece.users]) for piece in self]
-        labels = [piece.labels for piece in pieces if piece.labels is not None]
         return Rows(
             np.concatenate([piece.users for piece in pieces]),
             np.concatenate([piece.items for piece in pieces]),
-            np.concatenate(labels) if labels else None,
+            np.concatenate([piece.labels for piece in pieces]),
         )
 
     def _rows(self, batch: dict[str, tf.Tensor]) -> Rows:
@@ -55,5 +54,5 @@ class SplitRows:
         return Rows(
             batch[self.inputs.user.name].numpy()[:rows].astype(np.int64),
             batch[self.inputs.item.name].numpy()[:rows].astype(np.int64),
-            None if label is None else batch[label.name].numpy()[:rows].astype(np.float64),
+            np.full(rows, np.nan) if label is None else batch[label.name].numpy()[:rows].astype(np.float64),
         )

@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import tensorflow as tf
 
-from penstock_training.damage import reading
 from penstock_training.dataset import Dataset, check_files
 from penstock_training.evaluate import Evaluator
 from penstock_training.feed import Feed
@@ -79,10 +77,8 @@ def _mean_label(recipe: Recipe, dataset: Dataset, inputs: Inputs) -> float:
     if inputs.label is None:
         return 0.0
     held, total = 0, 0.0
-    with reading(dataset, recipe.training.split):
-        for rows in SplitRows(dataset, recipe.training.split, inputs, recipe.evaluation.batch_rows):
-            labels = np.zeros(0) if rows.labels is None else rows.labels
-            held, total = held + len(labels), total + float(labels.sum())
-            if held >= MEAN_LABEL_ROWS:
-                break
+    for rows in SplitRows(dataset, recipe.training.split, inputs, recipe.evaluation.batch_rows):
+        held, total = held + len(rows.labels), total + float(rows.labels.sum())
+        if held >= MEAN_LABEL_ROWS:
+            break
     return total / held

@@ -1,6 +1,6 @@
 """Score users and items: the model, and the baselines it has to beat, in one form."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,18 +37,21 @@ class Scorer:
 
 def model_scorer(model: Recommender, items: int) -> Scorer:
     """Return the scorer of a trained model for `items` item ids."""
-    queries, candidates = tf.function(model.queries), tf.function(model.candidates)
 
     def query(users: np.ndarray) -> np.ndarray:
-        return np.concatenate([queries(tf.constant(users[start:stop])).numpy() for start, stop in _pieces(len(users))])
+        return np.concatenate(
+            [model.queries(tf.constant(users[start:stop])).numpy() for start, stop in _pieces(len(users))]
+        )
 
-    vectors = [candidates(tf.range(start, stop, dtype=tf.int64)).numpy() for start, stop in _pieces(items)]
+    vectors = [model.candidates(tf.range(start, stop, dtype=tf.int64)).numpy() for start, stop in _pieces(items)]
     return Scorer("model", query, np.concatenate(vectors))
 
 
 def popularity(item_counts: np.ndarray) -> Scorer:
     """Score an item by the log of its share of the vocabulary's counts, float64 [item ids]."""
-    return Scorer("popularity", lambda users: np.ones((len(users), 1), np.float32), log_probability(item_counts)[:, None])
+    return Scorer(
+        "popularity", lambda users: np.ones((len(users), 1), np.float32), log_probability(item_counts)[:, None]
+    )
 
 
 def mean_plus_biases(train: SplitRows, users: int, items: int) -> Scorer:
@@ -59,20 +62,23 @@ def mean_plus_biases(train: SplitRows, users: int, items: int) -> Scorer:
     mean = total / count
     user_bias, item_bias = np.zeros(users), np.zeros(items)
     for _ in range(SWEEPS):
-        item_bias = _shrunk_means(train, items, lambda rows: rows.items, lambda rows: user_bias[rows.users] + mean, ITEM_SHRINKAGE)
-        user_bias = _shrunk_means(train, users, lambda rows: rows.users, lambda rows: item_bias[rows.items] + mean, USER_SHRINKAGE)
+        unexplained = ((rows.items, rows.labels - mean - user_bias[rows.users]) for rows in train)
+        item_bias = _shrunk_means(unexplained, items, ITEM_SHRINKAGE)
+        unexplained = ((rows.users, rows.labels - mean - item_bias[rows.items]) for rows in train)
+        user_bias = _shrunk_means(unexplained, users, USER_SHRINKAGE)
     ones = np.ones(users)
     user_side = np.stack([user_bias + mean, ones], axis=1).astype(np.float32)
     item_side = np.stack([np.ones(items), item_bias], axis=1).astype(np.float32)
     return Scorer("mean plus biases", lambda ids: user_side[ids], item_side)
 
 
-def _shrunk_means(train: SplitRows, size: int, ids: Callable, explained: Callable, shrinkage: float) -> np.ndarray:
+def _shrunk_means(pieces: Iterable[tuple[np.ndarray, np.ndarray]], size: int, shrinkage: float) -> np.ndarray:
     sums, counts = np.zeros(size), np.full(size, shrinkage)
-    for rows in train:
-        sums += np.bincount(ids(rows), rows.labels - explained(rows), size)
-        counts += np.bincount(ids(rows), minlength=size)
-    return sums / counts
+    for ids, values in pieces:
+        sums += np.bincount(ids, values, size)
+        counts += np.bincount(ids, minlength=size)
+    means: np.ndarray = sums / counts
+    return means
 
 
 def _pieces(count: int) -> list[tuple[int, int]]:

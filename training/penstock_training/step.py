@@ -98,7 +98,9 @@ class Trainer:
         shape = [tf.size(items), self.recipe.loss.negatives]
         vocabulary = self.inputs.item_vocabulary
         first = first_token_id(vocabulary.oov_buckets)
-        drawn = tf.random.stateless_uniform(shape, self._seed(NEGATIVES, step), first, vocabulary.size, items.dtype, alg="philox")
+        drawn = tf.random.stateless_uniform(
+            shape, self._seed(NEGATIVES, step), first, vocabulary.size, items.dtype, alg="philox"
+        )
         vectors = self.model.candidates(tf.reshape(drawn, [-1]))
         return tf.reshape(vectors, [*shape, vectors.shape[-1]])
 

@@ -112,7 +112,12 @@ def _evaluate_epoch(
 ) -> None:
     result = run.evaluator.evaluate(run.scorer())
     step = int(run.trainer.steps_taken)
-    line = {"step": step, "epoch": epoch, **{name: value for name, (value, _) in result.metrics.items()}, "stamp": result.stamp}
+    line = {
+        "step": step,
+        "epoch": epoch,
+        **{name: value for name, (value, _) in result.metrics.items()},
+        "stamp": result.stamp,
+    }
     workdir.write_history([*workdir.history(), line])
     with summaries.as_default():
         for name, (value, _) in result.metrics.items():

@@ -40,7 +40,7 @@ class Tokens:
 def load_tokens(dataset: Dataset, name: str) -> Tokens:
     """Read the shards of vocabulary `name`.
 
-    Raises DataRefused naming the shard that fails its checksums or holds another number of tokens than the manifest says.
+    Raises DataRefused naming the shard that fails its checksums, or does not hold the tokens the manifest says.
     """
     vocabulary = dataset.manifest.vocabularies[name]
     tokens: list[np.ndarray] = [np.zeros(0, np.int64)] if vocabulary.token_dtype == "int64" else [np.zeros(0, object)]
@@ -51,7 +51,9 @@ def load_tokens(dataset: Dataset, name: str) -> Tokens:
         try:
             for payload in tf.data.TFRecordDataset(path).as_numpy_iterator():
                 rows = int.from_bytes(payload[:4], "little")
-                token, count = decode_block(tf.constant(payload), vocabulary.columns, tf.constant(rows), tf.constant(path))
+                token, count = decode_block(
+                    tf.constant(payload), vocabulary.columns, tf.constant(rows), tf.constant(path)
+                )
                 tokens.append(_strings(token) if token.lengths is not None else token.numbers.numpy().astype(np.int64))
                 counts.append(count.numbers.numpy().astype(np.int64))
                 held += rows
@@ -63,9 +65,9 @@ def load_tokens(dataset: Dataset, name: str) -> Tokens:
 
 
 def _strings(token: Values) -> np.ndarray:
-    content = token.numbers.numpy().tobytes()
-    ends = np.cumsum(token.lengths.numpy(), dtype=np.int64)
-    starts = ends - token.lengths.numpy()
+    content, lengths = token.numbers.numpy().tobytes(), np.array(token.lengths, np.int64)
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
     strings = np.empty(len(ends), object)
     strings[:] = [content[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
     return strings

@@ -1,22 +1,22 @@
-"""Keep a run's folder: its recipe, dataset, versions, metrics and checkpoints, and refuse another run's."""
+"""Keep a run's folder: run.json with its recipe, dataset and versions, its metrics and checkpoints."""
 
 import json
-import os.path
 import platform
 import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from penstock_shared.errors import UserMistake
+from penstock_shared.strict import parse
 from penstock_training.dataset import Dataset, open_dataset
-from penstock_training.recipe import Recipe, dump_recipe, parse_recipe
+from penstock_training.recipe import Recipe, dump_recipe
 
 RECIPE_NAME, RUN_NAME, METRICS_NAME, HISTORY_NAME = "recipe.yaml", "run.json", "metrics.json", "metrics.jsonl"
-VERSIONS_NAME = "versions.json"
 REPORTED_PACKAGES = ("penstock-shared", "penstock-training", "tensorflow", "tf-keras", "numpy")
 
 
@@ -48,23 +48,27 @@ class Workdir:
         if tf.io.gfile.exists(self.path(RUN_NAME)):
             self._refuse_another(recipe, dataset)
             return True
-        if tf.io.gfile.exists(self.folder) and set(tf.io.gfile.listdir(self.folder)) - {RECIPE_NAME, VERSIONS_NAME}:
+        if tf.io.gfile.exists(self.folder) and tf.io.gfile.listdir(self.folder):
             raise UserMistake(f"{self.folder}: is not empty and holds no {RUN_NAME}; give a new folder, or a run's")
         tf.io.gfile.makedirs(self.folder)
-        write_text(self.path(RECIPE_NAME), dump_recipe(recipe))
-        write_text(self.path(VERSIONS_NAME), to_json(versions()))
-        run = {"manifest": _absolute(dataset.manifest_path), "dataset_digest": dataset.manifest.digest}
-        # The run file comes last: with it, the folder is a run.
+        run = {
+            "manifest": _absolute(dataset.manifest_path),
+            "dataset_digest": dataset.manifest.digest,
+            "recipe": recipe.model_dump(mode="json"),
+            "versions": versions(),
+        }
+        # One file makes the folder a run, so that a killed start leaves either nothing or a whole run.
         write_text(self.path(RUN_NAME), to_json(run))
+        write_text(self.path(RECIPE_NAME), dump_recipe(recipe))
         return False
 
     def recipe(self) -> Recipe:
         """Return the recipe the run was started with."""
-        return parse_recipe(self._read(RECIPE_NAME), self.path(RECIPE_NAME))
+        return parse(Recipe, self._run()["recipe"], self.path(RUN_NAME), UserMistake)
 
     def dataset(self) -> Dataset:
         """Open the run's dataset; raises UserMistake when it is no longer the one the run was started with."""
-        run = json.loads(self._read(RUN_NAME))
+        run = self._run()
         dataset = open_dataset(run["manifest"])
         if dataset.manifest.digest != run["dataset_digest"]:
             raise UserMistake(
@@ -85,7 +89,7 @@ class Workdir:
         write_text(self.path(HISTORY_NAME), "".join(json.dumps(line) + "\n" for line in lines))
 
     def _refuse_another(self, recipe: Recipe, dataset: Dataset) -> None:
-        digest = json.loads(self._read(RUN_NAME))["dataset_digest"]
+        digest = self._run()["dataset_digest"]
         if digest != dataset.manifest.digest:
             raise UserMistake(
                 f"{self.folder}: holds a run on dataset digest {digest}, but {dataset.manifest_path} has "
@@ -94,13 +98,23 @@ class Workdir:
         if (held := self.recipe()) != recipe:
             differing = _differences(held.model_dump(mode="json"), recipe.model_dump(mode="json"), "")
             raise UserMistake(
-                f"{self.folder}: holds a run of another recipe; give a new --workdir. Differing: " + "; ".join(differing)
+                f"{self.folder}: holds a run of another recipe; give a new --workdir. Differing: "
+                + "; ".join(differing)
             )
 
-    def _read(self, name: str) -> str:
-        if not tf.io.gfile.exists(self.path(name)):
-            raise UserMistake(f"{self.folder}: is not a run: it has no {name}; give the --workdir of penstock-train fit")
-        return read_text(self.path(name))
+    def _run(self) -> dict[str, Any]:
+        path = self.path(RUN_NAME)
+        if not tf.io.gfile.exists(path):
+            raise UserMistake(
+                f"{self.folder}: is not a run: it has no {RUN_NAME}; give the --workdir of penstock-train fit"
+            )
+        try:
+            run = json.loads(read_text(path))
+        except ValueError as fault:
+            raise UserMistake(f"{path}: not JSON ({fault}); start again in a new workdir") from None
+        if not isinstance(run, dict) or not {"manifest", "dataset_digest", "recipe"} <= set(run):
+            raise UserMistake(f"{path}: lacks a run's keys; start again in a new workdir")
+        return run
 
 
 def versions() -> dict[str, str]:
@@ -144,11 +158,13 @@ def to_json(document: Any) -> str:
 
 
 def _absolute(path: str) -> str:
-    return path if "://" in path else os.path.abspath(path)
+    return path if "://" in path else str(Path(path).resolve())
 
 
 def _differences(held: Any, given: Any, path: str) -> list[str]:
     if isinstance(held, dict) and isinstance(given, dict):
         keys = sorted({*held, *given})
-        return [line for key in keys for line in _differences(held.get(key), given.get(key), f"{path}.{key}".strip("."))]
+        return [
+            line for key in keys for line in _differences(held.get(key), given.get(key), f"{path}.{key}".strip("."))
+        ]
     return [] if held == given else [f"{path}: {held!r} in the folder, {given!r} given"]

@@ -10,7 +10,9 @@ from penstock_training.recipe import MatrixFactorisation
 class MatrixFactorisationModel(Recommender):
     """Score = user vector . item vector + item bias + user bias + global bias."""
 
-    def __init__(self, options: MatrixFactorisation, users: int, item_counts: np.ndarray, seed: int, mean_label: float) -> None:
+    def __init__(
+        self, options: MatrixFactorisation, users: int, item_counts: np.ndarray, seed: int, mean_label: float
+    ) -> None:
         """Start from small noise, zero biases and the mean label."""
         super().__init__(name="matrix_factorisation")
         self.options = options

@@ -1,0 +1,112 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from penstock_training.cli import main
+
+RECIPE = """
+task: retrieval
+model: {kind: two_tower, dimension: 8}
+loss: {kind: in_batch_softmax}
+training: {epochs: 1, batch_rows: 128}
+evaluation: {k: [5], every_epochs: 0}
+"""
+
+
+def test_help_and_mistakes_do_not_wait_for_tensorflow() -> None:
+    check = (
+        "import sys; from penstock_training.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: print(end.code, 'tensorflow' in sys.modules)"
+    )
+    for arguments, expected in ((["--help"], "0 False"), (["fit"], "2 False"), (["fit", "--help"], "0 False")):
+        done = subprocess.run([sys.executable, "-c", check, *arguments], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == expected
+
+
+def test_keras_2_is_chosen_before_tensorflow_is_imported() -> None:
+    check = "import penstock_training, tensorflow as tf; print(tf.keras.layers.Layer.__module__.split('.')[0])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "tf_keras"
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags"),
+    [
+        ("fit", {"-h", "--dataset", "--workdir"}),
+        ("evaluate", {"-h"}),
+        ("export", {"-h", "--out"}),
+        ("recommend", {"-h", "--user", "-k"}),
+    ],
+)
+def test_the_flags_are_few_and_pinned(capsys: pytest.CaptureFixture[str], verb: str, flags: set[str]) -> None:
+    # All else belongs into the recipe, which is saved with the run.
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    options = capsys.readouterr().out.partition("options:")[2]
+    found = {line.split()[0].rstrip(",") for line in options.splitlines() if line.startswith("  -")}
+    assert found == flags
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["fit", "absent.yaml", "--dataset", "MANIFEST", "--workdir", "run"], 2, "absent.yaml: no such file"),
+        (
+            ["fit", "wrong.yaml", "--dataset", "MANIFEST", "--workdir", "run"],
+            2,
+            "unknown key 'epoch'; did you mean 'epochs'",
+        ),
+        (["fit", "recipe.yaml", "--dataset", "absent.json", "--workdir", "run"], 2, "absent.json: no such file"),
+        (["fit", "recipe.yaml", "--dataset", "broken.json", "--workdir", "run"], 3, "broken.json: not JSON"),
+        (["fit", "recipe.yaml", "--dataset", "MANIFEST", "--workdir", "."], 2, "is not empty and holds no run.json"),
+        (["evaluate", "."], 2, "is not a run"),
+        (["evaluate", "absent"], 2, "is not a run"),
+        (["export", "absent", "--out", "model"], 2, "is not a run"),
+        (["recommend", "absent", "--user", "1"], 2, "is not an exported model"),
+    ],
+)
+def test_mistakes_end_with_a_message_and_their_exit_code(
+    events: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(RECIPE)
+    Path("wrong.yaml").write_text(RECIPE.replace("epochs: 1", "epoch: 1"))
+    Path("broken.json").write_text("{")
+    assert main([argument.replace("MANIFEST", str(events)) for argument in arguments]) == code
+    error = capsys.readouterr().err
+    assert error.startswith("penstock-train: ")
+    assert message in error
+    assert not Path("run").exists()
+
+
+def test_a_damaged_shard_ends_training_with_its_name(
+    own_events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = own_events.parent / "train/00001.tfrecord"
+    content = bytearray(damaged.read_bytes())
+    content[60] ^= 8
+    damaged.write_bytes(content)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    arguments = ["fit", str(tmp_path / "recipe.yaml"), "--dataset", str(own_events), "--workdir", str(tmp_path / "run")]
+    assert main(arguments) == 3
+    assert "train/00001.tfrecord: corrupt: block 13 of split train" in capsys.readouterr().err
+
+
+def test_the_four_verbs_follow_each_other(events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    run, model = str(tmp_path / "run"), str(tmp_path / "model")
+    assert main(["fit", str(tmp_path / "recipe.yaml"), "--dataset", str(events), "--workdir", run]) == 0
+    assert main(["evaluate", run]) == 0
+    assert main(["export", run, "--out", model]) == 0
+    capsys.readouterr()
+    assert main(["recommend", model, "--user", "0", "-k", "2"]) == 0
+    assert capsys.readouterr().out.count("item-") == 2

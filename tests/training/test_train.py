@@ -1,0 +1,195 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from penstock_shared import UserMistake
+from penstock_training.checkpoint import Checkpoints
+from penstock_training.recipe import parse_recipe
+from penstock_training.train import NotFinite, evaluate, fit, restore_run
+
+RETRIEVAL = """
+task: retrieval
+model: {kind: two_tower, dimension: 8, hidden: [8]}
+loss: {kind: in_batch_softmax}
+optimizer: {embeddings: {kind: adam, learning_rate: 0.01}, dense: {kind: adam}}
+training: {epochs: 4, batch_rows: 128, window_blocks: 3, checkpoint_every_steps: 7, unknown_user_rate: 0.1}
+evaluation: {k: [5], every_epochs: 2}
+"""
+RATING = """
+task: rating
+model: {kind: matrix_factorisation, dimension: 4, l2: 0.01}
+loss: {kind: squared_error}
+training: {epochs: 30, batch_rows: 128, window_blocks: 3}
+evaluation: {k: [5], every_epochs: 0}
+"""
+IMPLICIT = """
+task: implicit
+model: {kind: matrix_factorisation, dimension: 8}
+loss: {kind: logistic}
+training: {epochs: 15, batch_rows: 128, window_blocks: 3}
+evaluation: {k: [5], every_epochs: 0}
+"""
+STEPS = 4 * (2400 // 128)
+
+
+def written(path: Path, recipe: str) -> str:
+    path.write_text(recipe)
+    return str(path)
+
+
+def weights(workdir: Path) -> dict[str, bytes]:
+    """Return every variable of a run's last checkpoint, slots included, as bytes."""
+    prefix = sorted((workdir / "checkpoints").glob("step-*"))[-1] / "state"
+    reader = tf.train.load_checkpoint(str(prefix))
+    names = [name for name in reader.get_variable_to_shape_map() if name != "_CHECKPOINTABLE_OBJECT_GRAPH"]
+    return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in names}
+
+
+@pytest.fixture(scope="module")
+def unbroken(events: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken")
+    fit(written(folder / "recipe.yaml", RETRIEVAL), str(events), str(folder / "run"))
+    return folder / "run"
+
+
+def metrics(workdir: Path) -> dict[str, dict[str, float]]:
+    document = json.loads((workdir / "metrics.json").read_text())
+    return {
+        result["scorer"]: {name: metric["value"] for name, metric in result["metrics"].items()}
+        for result in document["results"]
+    }
+
+
+def test_a_run_leaves_all_that_describes_it(unbroken: Path) -> None:
+    assert {path.name for path in unbroken.iterdir()} == {
+        "recipe.yaml", "run.json", "metrics.json", "metrics.jsonl", "checkpoints", "tensorboard",
+    }  # fmt: skip
+    assert parse_recipe((unbroken / "recipe.yaml").read_text(), "r") == parse_recipe(RETRIEVAL, "r")
+    assert [json.loads(line)["epoch"] for line in (unbroken / "metrics.jsonl").read_text().splitlines()] == [2]
+    assert [path.name for path in sorted((unbroken / "checkpoints").iterdir())] == [
+        f"step-{STEPS // 7 * 7:010d}",
+        f"step-{STEPS:010d}",
+    ]
+    protocol = json.loads((unbroken / "metrics.json").read_text())["protocol"]
+    assert protocol["rows"] == 400
+    assert protocol["left_out"]["rows of users outside the vocabulary"] == 20
+
+
+def test_the_model_beats_popularity_where_users_have_a_taste(unbroken: Path) -> None:
+    found = metrics(unbroken)
+    assert found["model"]["ndcg@5"] > 1.2 * found["popularity"]["ndcg@5"]
+
+
+def test_ratings_beat_the_biases(events: Path, tmp_path: Path) -> None:
+    fit(written(tmp_path / "recipe.yaml", RATING), str(events), str(tmp_path / "run"))
+    found = metrics(tmp_path / "run")
+    # The label is 2 + item % 3 with noise of 0.5, rounded: nothing but the item matters, and nobody can do better than 0.5.
+    assert 0.5 < found["model"]["rmse"] < 0.65
+    assert found["model"]["rmse"] < found["mean plus biases"]["rmse"]
+
+
+def test_implicit_training_tells_taken_items_from_others(events: Path, tmp_path: Path) -> None:
+    fit(written(tmp_path / "recipe.yaml", IMPLICIT), str(events), str(tmp_path / "run"))
+    found = metrics(tmp_path / "run")
+    assert found["model"]["auc"] > found["popularity"]["auc"]
+
+
+def test_a_killed_run_continues_to_equal_bits(events: Path, unbroken: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ["fit", written(tmp_path / "recipe.yaml", RETRIEVAL), "--dataset", str(events), "--workdir", str(run)]
+    slow = "import sys, time; from penstock_training import cli, step; whole = step.Trainer.run\n"
+    slow += "def slowly(*given):\n    time.sleep(0.3)\n    return whole(*given)\n"
+    slow += "step.Trainer.run = slowly; sys.exit(cli.main(sys.argv[1:]))"
+    process = subprocess.Popen([sys.executable, "-c", slow, *arguments], env=dict(os.environ))
+    try:
+        marker = run / "checkpoints" / f"step-{21:010d}" / "complete"
+        deadline = time.monotonic() + 120
+        while not marker.exists():
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (run / "metrics.json").exists()
+    fit(*arguments[1:2], str(events), str(run))
+    assert weights(run) == weights(unbroken)
+    assert metrics(run) == metrics(unbroken)
+
+
+def test_a_corrupt_checkpoint_is_passed_over_for_the_last_good_one(
+    events: Path, unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    recipe = written(tmp_path / "recipe.yaml", RETRIEVAL)
+    fit(recipe, str(events), str(run))
+    last = run / "checkpoints" / f"step-{STEPS:010d}"
+    data = next(last.glob("state.data-*"))
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 255
+    data.write_bytes(content)
+    capsys.readouterr()
+    fit(recipe, str(events), str(run))
+    assert f"step-{STEPS:010d}: passed over" in capsys.readouterr().err
+    assert weights(run) == weights(unbroken)
+
+
+def test_a_finished_run_only_evaluates_again(events: Path, unbroken: Path, tmp_path: Path) -> None:
+    before = weights(unbroken), metrics(unbroken)
+    fit(written(tmp_path / "recipe.yaml", RETRIEVAL), str(events), str(unbroken))
+    evaluate(str(unbroken))
+    assert (weights(unbroken), metrics(unbroken)) == before
+
+
+def test_a_workdir_of_another_recipe_is_refused(events: Path, unbroken: Path, tmp_path: Path) -> None:
+    other = written(tmp_path / "recipe.yaml", RETRIEVAL.replace("epochs: 4", "epochs: 5"))
+    with pytest.raises(UserMistake, match=r"another recipe; .* training\.epochs: 4 in the folder, 5 given"):
+        fit(other, str(events), str(unbroken))
+
+
+def test_a_workdir_of_another_dataset_is_refused(unbroken: Path, tmp_path: Path) -> None:
+    from tiny_events import write_events
+
+    other = write_events(tmp_path, seed=6)
+    with pytest.raises(UserMistake, match="holds a run on dataset digest"):
+        fit(written(tmp_path / "recipe.yaml", RETRIEVAL), str(other), str(unbroken))
+
+
+def test_a_folder_that_is_no_run_is_refused(events: Path, tmp_path: Path) -> None:
+    recipe = written(tmp_path / "recipe.yaml", RETRIEVAL)
+    with pytest.raises(UserMistake, match=r"is not empty and holds no run\.json"):
+        fit(recipe, str(events), str(tmp_path))
+    with pytest.raises(UserMistake, match="is not a run"):
+        restore_run(str(tmp_path))
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step_and_the_last_good_checkpoint(
+    events: Path, tmp_path: Path
+) -> None:
+    recipe = RATING.replace("training: {", "optimizer: {embeddings: {kind: sgd, learning_rate: 1e5}}\ntraining: {")
+    recipe = recipe.replace("batch_rows: 128", "batch_rows: 128, checkpoint_every_steps: 1")
+    with pytest.raises(
+        NotFinite, match=r"step [0-9]+: the loss is not a finite number; the last good checkpoint is .*/step-"
+    ):
+        fit(written(tmp_path / "recipe.yaml", recipe), str(events), str(tmp_path / "run"))
+
+
+def test_a_checkpoint_is_complete_or_is_not_there(tmp_path: Path) -> None:
+    variable = tf.Variable(1.0)
+    checkpoints = Checkpoints(str(tmp_path / "c"), tf.train.Checkpoint(variable=variable), keep=2)
+    assert checkpoints.restore(print) == 0
+    for step in (1, 2, 3):
+        variable.assign(float(step))
+        checkpoints.save(step)
+    assert checkpoints.steps() == [3, 2]
+    (tmp_path / "c/step-0000000003/complete").unlink()
+    assert checkpoints.restore(print) == 2
+    assert float(variable) == 2.0
