@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import difflib
+import io
 import logging
 import os
 from collections import Counter
@@ -102,12 +103,13 @@ def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:
 
 
 def _run(job: Job, runner_flags: list[str]) -> None:
-    # The runner logs a failed step with a trace; what the user needs to know is in the refusal.
+    # The runner logs and prints a failed step's trace; what the user needs to know is in the refusal.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     try:
-        running = Pipeline(options=_options(runner_flags))
-        pipeline.build(running, job)
-        state = running.run().wait_until_finish()
+        with contextlib.redirect_stderr(io.StringIO()):
+            running = Pipeline(options=_options(runner_flags))
+            pipeline.build(running, job)
+            state = running.run().wait_until_finish()
     except Exception as fault:
         raise noted(job) or fault from None
     if state not in (None, PipelineState.DONE):

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -62,7 +63,7 @@ def shown(board: Board) -> Iterator[None]:
     """Show a board on standard error until the block ends."""
     stop = threading.Event()
     show = _show_bars if sys.stderr.isatty() else _show_lines
-    thread = threading.Thread(target=show, args=(board, stop), daemon=True)
+    thread = threading.Thread(target=show, args=(board, stop, sys.stderr), daemon=True)
     thread.start()
     try:
         yield
@@ -71,7 +72,7 @@ def shown(board: Board) -> Iterator[None]:
         thread.join()
 
 
-def _show_bars(board: Board, stop: threading.Event) -> None:
+def _show_bars(board: Board, stop: threading.Event, log: TextIO) -> None:
     columns = (
         TextColumn("{task.description:>6}"),
         BarColumn(),
@@ -79,7 +80,7 @@ def _show_bars(board: Board, stop: threading.Event) -> None:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=Console(file=log), transient=True) as progress:
         tasks = {}
         while not stop.wait(SECONDS_BETWEEN_FRAMES):
             for step, done in list(board.done.items()):
@@ -89,11 +90,11 @@ def _show_bars(board: Board, stop: threading.Event) -> None:
                 progress.update(tasks[step], completed=done, total=board.total.get(step), rate=f"{rate:,.0f} rows/s")
 
 
-def _show_lines(board: Board, stop: threading.Event) -> None:
+def _show_lines(board: Board, stop: threading.Event, log: TextIO) -> None:
     seen: dict[str, str] = {}
     while not stop.wait(SECONDS_BETWEEN_LINES):
         for line in board.lines():
             step, counts = line.split(":", 1)[0], line.split(" rows", 1)[0]
             if seen.get(step) != counts:
-                print(line, file=sys.stderr, flush=True)
+                print(line, file=log, flush=True)
                 seen[step] = counts
