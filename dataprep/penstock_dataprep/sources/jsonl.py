@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from penstock_dataprep.sources.base import SourceBatch, Unit
@@ -15,6 +16,7 @@ from penstock_shared.errors import DataRefused
 
 BLOCK_BYTES = 32 << 20
 PROBE_BYTES = 1 << 20
+LARGEST_EXACT = 2.0**53  # from here on a float64 may stand for several integers
 
 
 class JsonLinesFormat:
@@ -22,9 +24,14 @@ class JsonLinesFormat:
 
     def columns(self, path: str, source: SourceSpec) -> dict[str, pa.DataType | None]:
         """Return the keys seen in the file's first lines, with their types where those lines agree on one."""
-        with open_input(path) as file:
-            lines = file.read(PROBE_BYTES).split(b"\n")
-        documents = [_parse(line) for line in (lines[:-1] if len(lines) > 1 else lines)]
+        try:
+            with open_input(path) as file:
+                content = file.read(PROBE_BYTES)
+        except (OSError, pa.ArrowException) as fault:
+            raise DataRefused(f"{path}: cannot be read: {fault}") from None
+        # What a full probe ends with may be half a line.
+        whole = content.rpartition(b"\n")[0] if len(content) == PROBE_BYTES else content
+        documents = [_parse(line) for line in whole.split(b"\n")]
         seen: dict[str, list[Any]] = {}
         for document in documents:
             if isinstance(document, dict):
@@ -67,9 +74,11 @@ def _batch(path: str, lines: list[bytes], first_row: int, columns: list[str]) ->
         found = table.combine_chunks().to_batches()
         if table.num_rows == len(rows) and len(found) == 1:
             arrays = [found[0].column(name) if name in table.column_names else pa.nulls(len(rows)) for name in columns]
+            if not all(_is_faithful(array) for array in arrays):
+                raise pa.ArrowInvalid("values were rewritten")
             return SourceBatch(path, pa.RecordBatch.from_arrays(arrays, names=columns), rows)
     except pa.ArrowException:
-        pass  # One line that is no JSON or has another type fails the whole block: find it line by line.
+        pass  # One line that is no JSON or has another type spoils the whole block: find it line by line.
     documents, good, malformed = [], [], []
     for row in rows:
         text = lines[row - first_row]
@@ -82,13 +91,22 @@ def _batch(path: str, lines: list[bytes], first_row: int, columns: list[str]) ->
     return SourceBatch(path, _by_line(documents, columns), np.array(good, np.int64), tuple(malformed))
 
 
+def _is_faithful(array: pa.Array) -> bool:
+    """Tell whether Arrow's parser kept the values: not text taken for moments, nor integers rounded to floats."""
+    if pa.types.is_list(array.type):
+        return _is_faithful(array.flatten())
+    if pa.types.is_floating(array.type):
+        return (pc.max(pc.abs(array)).as_py() or 0) < LARGEST_EXACT
+    return not pa.types.is_timestamp(array.type)
+
+
 def _by_line(documents: list[dict[str, Any]], columns: list[str]) -> pa.RecordBatch:
     arrays = []
     for name in columns:
         values = [document.get(name) for document in documents]
         try:
             arrays.append(pa.array(values))
-        except pa.ArrowException:
+        except (pa.ArrowException, OverflowError):
             # Mixed types become text, and validation says which of them is wrong.
             arrays.append(pa.array([_text(value) for value in values], pa.string()))
     return pa.RecordBatch.from_arrays(arrays, names=columns)
@@ -97,7 +115,7 @@ def _by_line(documents: list[dict[str, Any]], columns: list[str]) -> pa.RecordBa
 def _type_of(values: list[Any]) -> pa.DataType | None:
     try:
         found = pa.array(values).type
-    except pa.ArrowException:
+    except (pa.ArrowException, OverflowError):
         return None
     return None if pa.types.is_null(found) else found
 
@@ -108,6 +126,9 @@ def _text(value: Any) -> str | None:
 
 def _parse(line: bytes) -> Any:
     try:
-        return json.loads(line)
-    except ValueError:
+        document = json.loads(line)
+        if b"\\ud" in line.lower():
+            json.dumps(document, ensure_ascii=False).encode()  # fails for half a surrogate pair, which is no text
+    except (ValueError, RecursionError):
         return None
+    return document
