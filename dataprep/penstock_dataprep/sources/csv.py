@@ -13,6 +13,7 @@ from penstock_dataprep.storage import open_input
 from penstock_shared.errors import DataRefused
 
 BLOCK_BYTES = 32 << 20
+HEADER_BYTES = 1 << 16
 
 
 class CsvFormat:
@@ -20,8 +21,11 @@ class CsvFormat:
 
     def columns(self, path: str, source: SourceSpec) -> dict[str, pa.DataType | None]:
         """Return the names of the header line; the types are text."""
-        with open_input(path) as file:
-            header = file.read(1 << 16)
+        try:
+            with open_input(path) as file:
+                header = file.read(HEADER_BYTES)
+        except (OSError, pa.ArrowException) as fault:
+            raise DataRefused(f"{path}: cannot be read: {fault}") from None
         if not header.strip():
             raise DataRefused(f"{path}: empty; expected a header line with the column names")
         line = header.split(b"\n", 1)[0].rstrip(b"\r")
@@ -31,6 +35,9 @@ class CsvFormat:
             ).column_names
         except pa.ArrowException as fault:
             raise DataRefused(f"{path}: the header line cannot be read: {fault}") from None
+        for name in names:
+            if names.count(name) > 1:
+                raise DataRefused(f"{path}: the header line names {name!r} {names.count(name)} times, expected once")
         return dict.fromkeys(names)
 
     def units(self, path: str, size_bytes: int) -> list[Unit]:
