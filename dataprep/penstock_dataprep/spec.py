@@ -86,6 +86,10 @@ class ColumnSpec(Strict):
             raise ValueError("dtype int64 and no vocabulary for the time column")
         if self.range is not None and self.range[0] > self.range[1]:
             raise ValueError("range: [smallest, largest]")
+        if self.range is not None and isinstance(self.null, NullDefault):
+            default = self.null.default
+            if isinstance(default, str) or not self.range[0] <= default <= self.range[1]:
+                raise ValueError(f"null.default in the range {list(self.range)}")
         return self
 
     @property

@@ -5,11 +5,12 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from penstock_dataprep.spec import ColumnSpec, NullDefault, Spec
+from penstock_dataprep.spec import ColumnSpec, EntityHashSplit, NullDefault, Spec
 from penstock_shared.errors import UserMistake
 from penstock_shared.features import Role
 from penstock_shared.strict import nearest
 
+LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 ARROW_TYPES: dict[str, pa.DataType] = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}
 
 
@@ -43,12 +44,15 @@ def resolve_targets(spec: Spec, columns: dict[str, pa.DataType | None], where: s
     `columns` maps source names to Arrow types, None for text of no fixed type; `where` names the source.
     Raises UserMistake for a column that is not there, or whose type cannot become the one the spec asks for.
     """
-    targets = []
+    targets: list[Target] = []
     for name, column in spec.columns.items():
         source = spec.source_column(name)
         if source not in columns:
             raise UserMistake(f"columns.{name}: no column {source!r} in {where}; {nearest(source, columns)}")
         targets.append(_resolve(spec, name, column, source, columns[source], where))
+    for target in targets:
+        if target.is_list and isinstance(spec.split, EntityHashSplit) and spec.split.column == target.name:
+            raise UserMistake(f"split.column: {target.source!r} is a list in {where}; expected one entity a row")
     dtypes: dict[str, Target] = {}
     for target in targets:
         first = dtypes.setdefault(target.vocabulary or f"column {target.name}", target)
@@ -128,8 +132,8 @@ def _check_default(name: str, column: ColumnSpec, dtype: str) -> None:
     default: Any = column.null.default
     fits = {
         "string": isinstance(default, str),
-        "int64": isinstance(default, int),
-        "float32": isinstance(default, int | float),
+        "int64": isinstance(default, int) and -(2**63) <= default < 2**63,
+        "float32": isinstance(default, int | float) and abs(default) <= LARGEST_FLOAT32,
     }
     if not fits[dtype]:
         raise UserMistake(f"columns.{name}.null.default: found {default!r}, expected a {dtype} value like the column's")

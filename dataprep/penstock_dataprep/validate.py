@@ -54,7 +54,7 @@ def _validate_column(found: pa.Array, target: Target, faults: _Faults) -> pa.Arr
     if pa.types.is_dictionary(found.type):
         found = found.dictionary_decode()
     if target.is_list:
-        return _validate_list(found, target, faults)
+        return _validate_list(_only_lists(found, target, faults), target, faults)
     if pa.types.is_floating(found.type):
         found = _nan_to_null(found)
     converted, wrong = convert(found, target.value_type)
@@ -68,6 +68,14 @@ def _validate_column(found: pa.Array, target: Target, faults: _Faults) -> pa.Arr
     if target.range is not None:
         _check_range(converted, target.range, target.name, faults)
     return converted
+
+
+def _only_lists(found: pa.Array, target: Target, faults: _Faults) -> pa.Array:
+    """Return `found`, or empty lists where it holds none: all null, or single values, which are faults."""
+    if pa.types.is_list(found.type) or pa.types.is_large_list(found.type):
+        return found
+    faults.add(_to_numpy(found.is_valid()), target.name, "type")
+    return pa.nulls(len(found), target.arrow_type)
 
 
 def _validate_list(found: pa.Array, target: Target, faults: _Faults) -> pa.Array:
@@ -146,7 +154,7 @@ def _cast_each(values: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, np.ndar
             return [piece.cast(wanted, safe=exact)]
         except pa.ArrowException:
             if stop - start == 1:
-                wrong[start] = True
+                wrong[start] = piece.null_count == 0
                 return [pa.nulls(1, wanted)]
             middle = (start + stop) // 2
             return attempt(start, middle) + attempt(middle, stop)
@@ -159,7 +167,7 @@ def _rejected(source: SourceBatch, targets: tuple[Target, ...], faults: _Faults)
     places = np.flatnonzero(faults.fault)
     kinds = [faults.kinds[number - 1] for number in faults.fault[places]]
     columns = {target.name: source.batch.column(target.source) for target in targets}
-    values = [str(columns[column][int(place)].as_py())[:200] for place, (column, _) in zip(places, kinds, strict=True)]
+    values = [_show(columns[column][int(place)]) for place, (column, _) in zip(places, kinds, strict=True)]
     return pa.RecordBatch.from_arrays(
         [
             pa.array([source.path] * len(places), pa.string()),
@@ -170,6 +178,12 @@ def _rejected(source: SourceBatch, targets: tuple[Target, ...], faults: _Faults)
         ],
         schema=REJECT_SCHEMA,
     )
+
+
+def _show(value: pa.Scalar) -> str:
+    """Return a value as text; nanoseconds and years past 9999 are more than Python's datetime holds."""
+    is_moment = pa.types.is_timestamp(value.type) or pa.types.is_date(value.type)
+    return str((value.cast(pa.string()) if is_moment else value).as_py())[:200]
 
 
 def _malformed(source: SourceBatch) -> pa.RecordBatch:
