@@ -11,7 +11,7 @@ from penstock_dataprep.spec import LeaveLastSplit
 from penstock_dataprep.staged import Staged, StagedRows, read_tokens
 from penstock_dataprep.token_index import TokenIndex
 
-NEVER = np.iinfo(np.int64).max
+NEVER = (np.iinfo(np.int64).max, np.iinfo(np.uint64).max)
 EVENT = np.dtype([("user", "<u8"), ("time", "<i8"), ("place", "<u8")])
 CUTOFF = np.dtype(
     [
@@ -37,15 +37,20 @@ def events(staged: Staged, rows: StagedRows, user: str, time: str, scratch: Scra
     return found
 
 
-def cutoffs(found: np.ndarray, rule: LeaveLastSplit) -> np.ndarray:
+def cutoffs(found: np.ndarray, rule: LeaveLastSplit, drop_copies: bool) -> np.ndarray:
     """Return the CUTOFF array, one per user with enough rows to leave some in train, from all these users' events."""
     found = found[np.lexsort((found["place"], found["time"], found["user"]))]
+    if drop_copies:
+        found = found[np.append(True, found[1:] != found[:-1])[: len(found)]]
     starts = (
         np.flatnonzero(np.append(True, found["user"][1:] != found["user"][:-1])) if len(found) else np.zeros(0, int)
     )
     ends = np.append(starts[1:], len(found))
-    kept = ends - starts > rule.n + rule.validation_n
-    result = np.empty(int(kept.sum()), CUTOFF)
+    kept = np.flatnonzero(ends - starts > rule.n + rule.validation_n)
+    # Copies travel together, and must not take a user's every row out of train.
+    first, cut_at = found[starts[kept]], found[ends[kept] - rule.n - rule.validation_n]
+    kept = kept[(first["time"] != cut_at["time"]) | (first["place"] != cut_at["place"])]
+    result = np.empty(len(kept), CUTOFF)
     result["user"] = found["user"][starts[kept]]
     for cut, last in (("validation", rule.n + rule.validation_n), ("test", rule.n)):
         for part in ("time", "place"):
@@ -58,7 +63,7 @@ def save_cutoffs(parts: list[np.ndarray], scratch: Scratch) -> None:
     merged = np.concatenate([np.zeros(1, CUTOFF), *parts])
     for cut in ("validation", "test"):
         # Position 0 is for users without a cutoff: all their rows come before it.
-        merged[f"{cut}_time"][0] = NEVER
+        merged[f"{cut}_time"][0], merged[f"{cut}_place"][0] = NEVER
         scratch.write_array(f"cutoffs/{cut}.times", merged[f"{cut}_time"])
         scratch.write_array(f"cutoffs/{cut}.places", merged[f"{cut}_place"])
     TokenIndex.build(merged["user"][1:], np.arange(1, len(merged))).save(scratch, "cutoffs/index")

@@ -65,6 +65,8 @@ class EntityHashSplitter:
         # The top 53 bits are a float64 in [0, 1) without rounding.
         place = (salted >> np.uint64(11)).astype(np.float64) / 2**53
         edges = np.cumsum(self.fractions)[:2]
+        # The fractions' sum may miss 1 by rounding: the last split takes the rest.
+        edges[np.flatnonzero(self.fractions)[-1] :] = 1.0
         return np.searchsorted(edges, place, side="right").astype(np.uint8)[rows.columns[self.column].numbers]
 
     def rule(self, split: str) -> str:

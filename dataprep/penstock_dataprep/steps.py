@@ -89,7 +89,8 @@ def last_events(job: Job, grouped: tuple[int, Iterable[str]]) -> Iterator[str]:
     assert isinstance(job.spec.split, LeaveLastSplit)
     found = [job.scratch.map_array(name, "u1").view(leave_last.EVENT) for name in names]
     name = f"cutoffs/part-{number:02d}"
-    job.scratch.write_array(name, leave_last.cutoffs(np.concatenate(found), job.spec.split).view(np.uint8))
+    cut_off = leave_last.cutoffs(np.concatenate(found), job.spec.split, job.spec.duplicates == "drop")
+    job.scratch.write_array(name, cut_off.view(np.uint8))
     yield name
 
 
