@@ -41,6 +41,8 @@ class Measured:
             )
         elif len(numbers):
             self.total += float(numbers.sum(dtype=np.float64))
-            self.smallest = min(float(numbers.min()), np.inf if self.smallest is None else self.smallest)
-            self.largest = max(float(numbers.max()), -np.inf if self.largest is None else self.largest)
+            # An int64 stays an int: a float would round it.
+            low, high = numbers.min().item(), numbers.max().item()
+            self.smallest = low if self.smallest is None else min(low, self.smallest)
+            self.largest = high if self.largest is None else max(high, self.largest)
         self.sums.update(rows=rows, nulls=nulls, values=len(numbers) - (nulls if vocabulary is not None else 0))

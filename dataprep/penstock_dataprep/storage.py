@@ -124,7 +124,7 @@ def remove(path: str) -> None:
 def dataset_folder(manifest_path: str) -> str:
     """Return the dataset folder of a manifest at `<folder>/<version>/manifest.json`."""
     if is_local(manifest_path):
-        return str(Path(manifest_path).absolute().parent.parent)
+        return str(Path(manifest_path).resolve().parent.parent)
     return manifest_path.rsplit("/", 2)[0]
 
 
