@@ -19,7 +19,7 @@ def render_card(manifest: Manifest) -> str:
     account = manifest.accounting
     sections = [
         f"<h1>{html.escape(manifest.name)}</h1>",
-        f"<p>version <code>{manifest.version}</code>, created {manifest.created}, "
+        f"<p>version <code>{manifest.version}</code>, created {html.escape(manifest.created)}, "
         f"digest <code>{manifest.digest[:16]}</code></p>",
         "<h2>Rows</h2>",
         _table(
