@@ -33,13 +33,15 @@ class Moments:
     total: float
     squares: float
     lagged: float
+    ends: float
 
     @classmethod
     def of(cls, values: np.ndarray, center: float) -> "Moments":
         """Sum over a shard's values in their written order."""
         centred = values.astype(np.float64) - center
         total = float(centred.sum())
-        return cls(len(values), total, float(centred @ centred), float(centred[1:] @ centred[:-1]))
+        ends = float(centred[0] + centred[-1]) if len(values) else 0.0
+        return cls(len(values), total, float(centred @ centred), float(centred[1:] @ centred[:-1]), ends)
 
 
 def shard_moments(features: tuple[Feature, ...], values: list[Values]) -> dict[str, Moments]:
@@ -83,8 +85,10 @@ def _serial(moments: list[Moments]) -> float | None:
     pairs = sum(max(0, held.rows - 1) for held in moments)
     if pairs < 2 or variance <= 1e-12 * max(1.0, mean**2):
         return None
-    # The ends of a shard have one neighbour; over many rows their share in the sums is nothing.
-    covariance = sum(held.lagged - 2 * mean * held.total + mean**2 * held.rows for held in moments)
+    # The ends of a shard have one neighbour each. So the result does not depend on the constant taken off the values.
+    covariance = sum(
+        held.lagged - mean * (2 * held.total - held.ends) + mean**2 * max(0, held.rows - 1) for held in moments
+    )
     return covariance / (variance * math.sqrt(pairs))
 
 
