@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -119,6 +119,17 @@ class FeatureFacts:
             total=self.total + other.total,
             longest=max(self.longest, other.longest),
             storages=self.storages & other.storages,
+        )
+
+    def less(self, dropped: "FeatureFacts") -> "FeatureFacts":
+        """Return the facts without rows that were dropped as copies of others: only counts and the sum shrink."""
+        return replace(
+            self,
+            rows=self.rows - dropped.rows,
+            nulls=self.nulls - dropped.nulls,
+            values=self.values - dropped.values,
+            oov=self.oov - dropped.oov,
+            total=self.total - dropped.total,
         )
 
     def storage(self, target: Target) -> Storage:

@@ -62,7 +62,7 @@ def publish_manifest(
         make_feature(target, column, facts) for target, column in zip(job.targets, design.columns, strict=True)
     )
     layout = RecordLayout(kind=job.spec.output.layout, rows_per_block=job.spec.output.rows_per_block)
-    copies = sum(shard.copies for shard in shards) if job.spec.duplicates == "drop" else 0
+    copies = sum(shard.copies for shard in shards)
     written = sum(split.rows for split in splits.values())
     if written + copies != facts.valid:
         raise DataRefused(

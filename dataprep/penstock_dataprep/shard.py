@@ -9,6 +9,7 @@ import pyarrow as pa
 from penstock_dataprep.blocks import Values, encode_block
 from penstock_dataprep.certificate import Moments, shard_moments
 from penstock_dataprep.examples import encode_examples
+from penstock_dataprep.facts import FeatureFacts
 from penstock_dataprep.hashing import fold_lists
 from penstock_dataprep.mapping import Segment
 from penstock_dataprep.scratch import Scratch
@@ -19,6 +20,7 @@ from penstock_dataprep.tfrecord import frame
 from penstock_shared.features import Feature
 from penstock_shared.layout import RecordLayout
 from penstock_shared.manifest import Shard
+from penstock_shared.tokens import FIRST_OOV_ID, NULL_ID, first_token_id
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,18 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """Hold a shard's manifest entry, the byte offset of each of its blocks, the copies found in it, its moments."""
+    """Hold a shard's manifest entry, the byte offset of each of its blocks, its moments, and what was left out of it.
+
+    `dropped` holds, by feature, what the dropped copies would have added to the statistics.
+    """
 
     split: str
     position: int
     shard: Shard
     block_offsets: tuple[int, ...]
-    copies: int
     moments: dict[str, Moments]
+    copies: int
+    dropped: dict[str, FeatureFacts]
 
 
 def write_shard(
@@ -50,9 +56,10 @@ def write_shard(
     features: tuple[Feature, ...],
     layout: RecordLayout,
     drop_copies: bool,
+    oov_buckets: dict[str, int],
     scratch: Scratch,
 ) -> WrittenShard:
-    """Write a shard whole or not at all."""
+    """Write a shard whole or not at all; `oov_buckets` is by vocabulary."""
     batches = [scratch.read_batch(segment.file, segment.position) for segment in segments]
     table = pa.concat_batches(batches)
     arrays = [table.column(feature.name) for feature in features]
@@ -64,7 +71,20 @@ def write_shard(
     pieces = ENCODERS[layout.kind](features, values, len(order.rows), layout.rows_per_block, offsets)
     size, crc32c = write_bytes(join(task.base, task.path), pieces)
     shard = Shard(path=task.path, bytes=size, crc32c=crc32c, rows=len(order.rows), blocks=len(offsets))
-    return WrittenShard(task.split, task.position, shard, tuple(offsets), order.copies, shard_moments(features, values))
+    dropped = pa.array(order.dropped)
+    return WrittenShard(
+        task.split,
+        task.position,
+        shard,
+        tuple(offsets),
+        shard_moments(features, values),
+        len(dropped),
+        {
+            feature.name: _count(feature, to_values(array.take(dropped)), len(dropped), oov_buckets)
+            for feature, array in zip(features, arrays, strict=True)
+            if len(dropped)
+        },
+    )
 
 
 def to_values(array: pa.Array) -> Values:
@@ -74,6 +94,17 @@ def to_values(array: pa.Array) -> Values:
     if array.null_count:
         return Values(array.fill_null(0).to_numpy(), present=array.is_valid().to_numpy(zero_copy_only=False))
     return Values(array.to_numpy())
+
+
+def _count(feature: Feature, values: Values, rows: int, oov_buckets: dict[str, int]) -> FeatureFacts:
+    """Return the counts and the sum of some rows of a feature."""
+    numbers = values.numbers if values.present is None else values.numbers[values.present]
+    if feature.vocabulary is None:
+        nulls = 0 if values.present is None else rows - len(numbers)
+        return FeatureFacts(rows=rows, nulls=nulls, values=len(numbers), total=sum(numbers.tolist()))
+    nulls = int((numbers == NULL_ID).sum())
+    is_oov = (numbers >= FIRST_OOV_ID) & (numbers < first_token_id(oov_buckets[feature.vocabulary]))
+    return FeatureFacts(rows=rows, nulls=nulls, values=len(numbers) - nulls, oov=int(is_oov.sum()))
 
 
 def _content(arrays: list[pa.Array]) -> list[np.ndarray]:

@@ -43,10 +43,10 @@ def shard_of(places: np.ndarray, shards: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Order:
-    """Hold the final order of a shard's rows: `rows[i]` is the row that comes i-th; `copies` of others were found."""
+    """Hold the final order of a shard's rows: `rows[i]` is the row that comes i-th; `dropped` are left out."""
 
     rows: np.ndarray
-    copies: int
+    dropped: np.ndarray
 
 
 def order_rows(places: np.ndarray, content: list[np.ndarray], shard: int, shards: int, drop_copies: bool) -> Order:
@@ -55,14 +55,13 @@ def order_rows(places: np.ndarray, content: list[np.ndarray], shard: int, shards
     `places` are uint64; `content` holds arrays that together tell rows apart.
     """
     rows, is_copy = _sort(places, content)
-    copies = int(is_copy.sum())
-    if copies == 0:
-        return Order(rows, 0)
     if drop_copies:
-        return Order(rows[~is_copy], copies)
-    moved = places.copy()
-    moved[rows] = _move_copies(places[rows], is_copy, shard, shards)
-    return Order(_sort(moved, content)[0], copies)
+        return Order(rows[~is_copy], rows[is_copy])
+    if is_copy.any():
+        moved = places.copy()
+        moved[rows] = _move_copies(places[rows], is_copy, shard, shards)
+        rows, _ = _sort(moved, content)
+    return Order(rows, np.zeros(0, np.int64))
 
 
 def _sort(places: np.ndarray, content: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -231,6 +231,7 @@ def write_shard(
         features,
         RecordLayout(kind=output.layout, rows_per_block=output.rows_per_block),
         job.spec.duplicates == "drop",
+        {name: rules.oov_buckets for name, (rules, _) in job.spec.vocabularies().items()},
         job.scratch,
     )
     BOARD.advance("write", written.shard.rows)
@@ -251,5 +252,7 @@ def publish(
     """Yield the path of the published manifest."""
     oov_values: Counter[str] = sum(oov, Counter())
     measured = {name: replace(held, oov=oov_values[name]) for name, held in facts.features.items()}
+    for written in shards:
+        measured |= {name: measured[name].less(dropped) for name, dropped in written.dropped.items()}
     facts = replace(facts, features=measured)
     yield publish_manifest(job, facts, splitter, design, dict(numbered), vocabulary_shards, shards)
