@@ -18,19 +18,9 @@ class RowOptimizer(ABC):
     slot_names: tuple[str, ...] = ()
 
     def __init__(self, tables: list[tf.Variable]) -> None:
-        """Create the slots of every table, each as large as its table."""
-        self.slots: dict[str, dict[str, tf.Variable]] = {
-            _key(table): {
-                name: tf.Variable(
-                    tf.fill(table.shape, self.initial_slot(name)), trainable=False, name=f"{_key(table)}.{name}"
-                )
-                for name in self.slot_names
-            }
-            for table in tables
-        }
-        self.checkpointed = tf.train.Checkpoint(
-            **{key: tf.train.Checkpoint(**slots) for key, slots in self.slots.items()}
-        )
+        """Create the slots of every table: its slots side by side in one variable, so that a row's lie together."""
+        self._slots = {_key(table): self._new_slots(table) for table in tables if self.slot_names}
+        self.checkpointed = tf.train.Checkpoint(**self._slots)
 
     def apply(self, table: tf.Variable, gradient: tf.IndexedSlices, step: tf.Tensor) -> None:
         """Update the rows of `table` that `gradient` names; `step` counts from 0, int64.
@@ -44,16 +34,26 @@ class RowOptimizer(ABC):
         ids, place = tf.unique(tf.reshape(gradient.indices, [-1]))
         rows = tf.reshape(gradient.values, [-1, table.shape[1]])
         summed = tf.math.unsorted_segment_sum(rows, place, tf.size(ids))
-        slots = self.slots[_key(table)]
-        old = {name: tf.gather(slot, ids) for name, slot in slots.items()}
-        change, new = self.update(summed, old, tf.cast(step + 1, tf.float32))
-        for name, slot in slots.items():
-            _scatter_update(slot, ids, new[name])
+        change, slots = self.update(summed, self.read_slots(table, ids), tf.cast(step + 1, tf.float32))
+        if slots:
+            updates = tf.concat([slots[name] for name in self.slot_names], axis=1)
+            tf.raw_ops.ResourceScatterUpdate(resource=self._slots[_key(table)].handle, indices=ids, updates=updates)
         tf.raw_ops.ResourceScatterSub(resource=table.handle, indices=ids, updates=change)
+
+    def read_slots(self, table: tf.Variable, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the slots of the rows `ids` [n] of a table by name, each [n, dimension]."""
+        if not self.slot_names:
+            return {}
+        held = tf.gather(self._slots[_key(table)], ids)
+        return dict(zip(self.slot_names, tf.split(held, len(self.slot_names), axis=1), strict=True))
 
     def initial_slot(self, name: str) -> float:
         """Return what a slot is filled with at the start."""
         return 0.0
+
+    def _new_slots(self, table: tf.Variable) -> tf.Variable:
+        filled = [tf.fill(table.shape, self.initial_slot(name)) for name in self.slot_names]
+        return tf.Variable(tf.concat(filled, axis=1), trainable=False, name=f"{_key(table)}.slots")
 
     @abstractmethod
     def update(
@@ -142,7 +142,3 @@ DENSE_OPTIMIZERS: dict[str, Callable[..., tf.keras.optimizers.Optimizer]] = {
 def _key(table: tf.Variable) -> str:
     name: str = table.name.removesuffix(":0")
     return name.replace("/", ".")
-
-
-def _scatter_update(variable: tf.Variable, ids: tf.Tensor, rows: tf.Tensor) -> None:
-    tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=ids, updates=rows)

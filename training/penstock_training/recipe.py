@@ -34,7 +34,6 @@ class TwoTower(Strict):
     hidden: tuple[Positive, ...] = ()
     initial_stddev: Rate = 0.05
     temperature: Rate = 1.0
-    item_bias: bool = True
     l2: NonNegative = 0.0
 
 

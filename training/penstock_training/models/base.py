@@ -31,13 +31,21 @@ class Recommender(tf.keras.layers.Layer):
 
 def normal_table(name: str, rows: int, dimension: int, stddev: float, seed: int) -> tf.Variable:
     """Return a table of normal noise, a pure function of (name, shape, stddev, seed)."""
+    return tf.Variable(_noise(name, rows, dimension, stddev, seed), name=name)
+
+
+def biased_table(name: str, biases: np.ndarray, dimension: int, stddev: float, seed: int) -> tf.Variable:
+    """Return a table of normal noise with one more column, the biases [rows] to start from.
+
+    One row holds both, so that a step finds them in one place in memory.
+    """
+    noise = _noise(name, len(biases), dimension, stddev, seed)
+    return tf.Variable(tf.concat([noise, tf.constant(biases, tf.float32)[:, None]], axis=1), name=name)
+
+
+def _noise(name: str, rows: int, dimension: int, stddev: float, seed: int) -> tf.Tensor:
     key = (seed, zlib.crc32(name.encode()) & 0x7FFFFFFF)
-    return tf.Variable(tf.random.stateless_normal([rows, dimension], key, stddev=stddev, alg="philox"), name=name)
-
-
-def zero_table(name: str, rows: int) -> tf.Variable:
-    """Return a table of one column of zeros."""
-    return tf.Variable(tf.zeros([rows, 1]), name=name)
+    return tf.random.stateless_normal([rows, dimension], key, stddev=stddev, alg="philox")
 
 
 def log_probability(counts: np.ndarray) -> np.ndarray:

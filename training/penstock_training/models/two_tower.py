@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from penstock_training.models.base import Recommender, log_probability, normal_table
+from penstock_training.models.base import Recommender, biased_table, log_probability, normal_table
 from penstock_training.recipe import TwoTower
 
 
@@ -20,27 +20,23 @@ class TwoTowerModel(Recommender):
         """Start from small noise; `mean_label` is not used, since retrieval has no label."""
         super().__init__(name="two_tower")
         self.options = options
-        items = len(item_counts)
-        self.user_vectors = normal_table("user_vectors", users, options.dimension, options.initial_stddev, seed)
-        self.item_vectors = normal_table("item_vectors", items, options.dimension, options.initial_stddev, seed)
-        self.tables = [self.user_vectors, self.item_vectors]
-        if options.item_bias:
-            self.item_bias = tf.Variable(log_probability(item_counts)[:, None], name="item_bias")
-            self.tables.append(self.item_bias)
+        noise = (options.dimension, options.initial_stddev, seed)
+        self.users = normal_table("users", users, *noise)
+        self.items = biased_table("items", log_probability(item_counts), *noise)
+        self.tables = [self.users, self.items]
         self.user_layers = _dense_layers("user", options, seed)
         self.item_layers = _dense_layers("item", options, seed)
         self.dense_variables = [weight for layer in (*self.user_layers, *self.item_layers) for weight in layer.weights]
 
     def queries(self, users: tf.Tensor) -> tf.Tensor:
         """Return [user tower / temperature, 1]."""
-        tower = _tower(self.user_layers, tf.gather(self.user_vectors, users))
+        tower = _tower(self.user_layers, tf.gather(self.users, users))
         return tf.concat([tower / self.options.temperature, tf.ones_like(tower[:, :1])], axis=1)
 
     def candidates(self, items: tf.Tensor) -> tf.Tensor:
         """Return [item tower, item bias]."""
-        tower = _tower(self.item_layers, tf.gather(self.item_vectors, items))
-        bias = tf.gather(self.item_bias, items) if self.options.item_bias else tf.zeros_like(tower[:, :1])
-        return tf.concat([tower, bias], axis=1)
+        rows = tf.gather(self.items, items)
+        return tf.concat([_tower(self.item_layers, rows[:, :-1]), rows[:, -1:]], axis=1)
 
     def penalty(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """Return l2 x squared tower outputs, per row."""
