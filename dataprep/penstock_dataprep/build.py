@@ -16,8 +16,10 @@ from apache_beam.runners.runner import PipelineState
 
 from penstock_dataprep import pipeline
 from penstock_dataprep.job import Job
+from penstock_dataprep.lock import exclusive
+from penstock_dataprep.memo import forget_unflushed
 from penstock_dataprep.progress import BOARD, shown
-from penstock_dataprep.refusal import noted
+from penstock_dataprep.refusal import FILE_NAME, noted
 from penstock_dataprep.sources import FORMATS
 from penstock_dataprep.spec import Spec
 from penstock_dataprep.storage import exists, filesystem, join, make_folder, read_bytes, remove
@@ -41,22 +43,31 @@ def build(spec: Spec, root: str, runner_flags: list[str]) -> tuple[str, bool]:
         load_manifest(read_bytes(job.manifest_path), job.manifest_path)
         return job.manifest_path, True
     make_folder(job.base)
-    # What a killed build left is not known to be whole.
-    for leftover in (job.scratch.folder, job.folder):
-        remove(leftover)
+    try:
+        with exclusive(job.scratch.folder):
+            reused = exists(job.manifest_path)  # A build that held the lock until now may have made it.
+            if not reused:
+                _build_locked(job, runner_flags)
+            job.scratch.remove()
+    finally:
+        _remove_if_empty(join(job.base, ".scratch"))
+        _remove_if_empty(job.base)
+    return job.manifest_path, reused
+
+
+def _build_locked(job: Job, runner_flags: list[str]) -> None:
+    """Run the job, going on from what an earlier attempt finished; a refusal leaves nothing behind."""
+    forget_unflushed(job.scratch)
+    remove(job.scratch.path(FILE_NAME))
     BOARD.clear()
     BOARD.start("read", job.rows_expected)
     try:
         with shown(BOARD):
             _run(job, runner_flags)
-    except BaseException:
+    except (UserMistake, DataRefused):
+        job.scratch.remove()
         remove(job.folder)
         raise
-    finally:
-        job.scratch.remove()
-        _remove_if_empty(join(job.base, ".scratch"))
-        _remove_if_empty(job.base)
-    return job.manifest_path, False
 
 
 def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:

@@ -64,7 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"penstock-data: {refusal}", file=sys.stderr)
         return refusal.exit_code
     except KeyboardInterrupt:
-        print("penstock-data: interrupted; nothing was published", file=sys.stderr)
+        print(
+            "penstock-data: interrupted; nothing was published. Run the same command again to go on from here",
+            file=sys.stderr,
+        )
         return 130
     return 0
 

@@ -3,10 +3,12 @@
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import PlainSerializer, PlainValidator
 
 from penstock_dataprep.targets import Target
 from penstock_shared.features import Statistics
@@ -20,6 +22,13 @@ MEAN_DIGITS = 9
 # From narrow to wide; an integer storage serves a float feature whose every value is such an integer.
 FLOAT_STORAGES: tuple[Storage, ...] = ("u8", "f16", "bf16", "u16", "u24", "f32")
 
+# An array that a note can hold as a list of integers.
+Int64Array = Annotated[
+    np.ndarray,
+    PlainValidator(lambda numbers: np.asarray(numbers, np.int64)),
+    PlainSerializer(lambda numbers: numbers.tolist()),
+]
+
 
 @dataclass(frozen=True)
 class TimeHistogram:
@@ -30,8 +39,8 @@ class TimeHistogram:
     """
 
     shift: int
-    buckets: np.ndarray
-    counts: np.ndarray
+    buckets: Int64Array
+    counts: Int64Array
 
     @classmethod
     def of(cls, times: np.ndarray) -> "TimeHistogram":
@@ -74,9 +83,9 @@ class FeatureFacts:
     nulls: int = 0
     values: int = 0
     oov: int = 0
-    smallest: float | None = None
-    largest: float | None = None
-    total: float = 0
+    smallest: int | float | None = None
+    largest: int | float | None = None
+    total: int | float = 0
     longest: int = 0
     storages: frozenset[str] = frozenset(FLOAT_STORAGES)
 

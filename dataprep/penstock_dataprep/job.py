@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import penstock_dataprep
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.sources import Unit
 from penstock_dataprep.spec import Spec
@@ -28,7 +29,7 @@ class Job:
     @property
     def scratch(self) -> Scratch:
         """Return the build's scratch folder, beside the version it makes."""
-        return Scratch(join(self.base, ".scratch", self.version))
+        return Scratch(join(self.base, ".scratch", f"{self.version}-{penstock_dataprep.__version__}"))
 
     @property
     def folder(self) -> str:

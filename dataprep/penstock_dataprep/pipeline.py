@@ -22,13 +22,19 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     def step(function: Any, *side_inputs: Any) -> beam.ParDo:
         return beam.ParDo(Reported(function, job), *side_inputs)
 
-    staged, facts = (
+    recalled, unfinished, recalled_facts = (
         pipeline
         | "Units" >> beam.Create(list(enumerate(job.units)))
+        | "Recall" >> step(steps.recall_unit).with_outputs("unfinished", "facts", main="staged")
+    )
+    new, new_facts = (
+        unfinished
         | "Read" >> step(steps.read).with_output_types(ReadBatch)
         | "Validate" >> step(steps.validate).with_output_types(ValidBatch)
         | "Stage" >> step(steps.stage).with_outputs("facts", main="staged")
     )
+    staged = (recalled, new) | "Staged" >> beam.Flatten()
+    facts = (recalled_facts, new_facts) | "Facts" >> beam.Flatten()
     merged = facts | "MergeFacts" >> beam.CombineGlobally(steps.merge_facts)
     judged = AsSingleton(merged | "Judge" >> step(steps.judge))
 

@@ -40,6 +40,12 @@ class Scratch:
         with open_input(self.path(name)) as file:
             return np.frombuffer(file.read_buffer(), dtype)
 
+    def clear(self) -> None:
+        """Remove all the folder holds, but not the folder, which may be locked."""
+        system, inner = filesystem(self.folder)
+        for path in system.ls(inner, detail=False) if system.exists(inner) else []:
+            system.rm(path, recursive=True)
+
     def remove(self) -> None:
         """Remove the folder and all it holds."""
         remove(self.folder)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from apache_beam.pvalue import TaggedOutput
+from pydantic import TypeAdapter
 
 from penstock_dataprep import leave_last, mapping, numbering, shard, vocabulary
 from penstock_dataprep.design import Design, make_design, make_feature
@@ -13,6 +14,7 @@ from penstock_dataprep.elements import ReadBatch, ValidBatch
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
 from penstock_dataprep.judge import check_facts
+from penstock_dataprep.memo import recall, remember
 from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.progress import BOARD
 from penstock_dataprep.publish import publish_manifest
@@ -22,9 +24,33 @@ from penstock_dataprep.spec import LeaveLastSplit
 from penstock_dataprep.split import SPLITS, TRAIN, Splitter, make_splitter
 from penstock_dataprep.staged import Staged, read_rows, read_tokens
 from penstock_dataprep.staged import stage as stage_batch
+from penstock_dataprep.storage import is_whole
 from penstock_dataprep.validate import validate as validate_batch
 from penstock_shared.layout import RecordLayout
 from penstock_shared.manifest import VocabularyShard
+
+# What the notes of finished work hold.
+PIECES: TypeAdapter[int] = TypeAdapter(int)
+STAGED: TypeAdapter[tuple[Staged | None, Facts]] = TypeAdapter(tuple[Staged | None, Facts])
+MAPPED: TypeAdapter[tuple[list[tuple[int, mapping.Segment]], Counter[str]]] = TypeAdapter(
+    tuple[list[tuple[int, mapping.Segment]], Counter[str]]
+)
+WRITTEN: TypeAdapter[shard.WrittenShard] = TypeAdapter(shard.WrittenShard)
+
+
+def recall_unit(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[Staged | TaggedOutput]:
+    """Yield what an earlier attempt staged of a unit, or the unit itself as unfinished."""
+    number, _ = numbered_unit
+    pieces = recall(job.scratch, f"read/{number:06d}", PIECES)
+    notes = [recall(job.scratch, f"stage/{_label(number, piece)}", STAGED) for piece in range(pieces or 0)]
+    if pieces is None or None in notes:
+        yield TaggedOutput("unfinished", numbered_unit)
+        return
+    for staged, facts in filter(None, notes):
+        if staged is not None:
+            yield staged
+        BOARD.advance("read", facts.read)
+        yield TaggedOutput("facts", facts)
 
 
 def read(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[ReadBatch]:
@@ -32,8 +58,11 @@ def read(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[ReadBatch]:
     number, unit = numbered_unit
     source = job.spec.source
     columns = sorted({target.source for target in job.targets})
-    for piece, batch in enumerate(FORMATS[source.format].read(unit, source, columns)):
-        yield ReadBatch(f"{number:06d}-{piece:04d}", batch)
+    pieces = 0
+    for batch in FORMATS[source.format].read(unit, source, columns):
+        yield ReadBatch(_label(number, pieces), batch)
+        pieces += 1
+    remember(job.scratch, f"read/{number:06d}", PIECES, pieces)
 
 
 def validate(job: Job, read_batch: ReadBatch) -> Iterator[ValidBatch]:
@@ -47,13 +76,18 @@ def validate(job: Job, read_batch: ReadBatch) -> Iterator[ValidBatch]:
 
 def stage(job: Job, valid: ValidBatch) -> Iterator[Staged | TaggedOutput]:
     """Yield a reference to the staged batch, and the facts."""
-    facts = valid.facts
+    facts, staged = valid.facts, None
     if valid.batch.num_rows:
         staged = stage_batch(valid.batch, job.targets, job.spec.shuffle.seed, valid.label, job.scratch)
         facts = replace(facts, tokens=Counter(staged.tokens))
         yield staged
+    remember(job.scratch, f"stage/{valid.label}", STAGED, (staged, facts))
     BOARD.advance("read", facts.read)
     yield TaggedOutput("facts", facts)
+
+
+def _label(unit: int, piece: int) -> str:
+    return f"{unit:06d}-{piece:04d}"
 
 
 def merge_facts(parts: Iterable[Facts]) -> Facts:
@@ -207,7 +241,12 @@ def map_batch(
     indexes: list[str],
 ) -> Iterator[tuple[int, mapping.Segment] | TaggedOutput]:
     """Yield, by shard, where the staged batch's rows with ids are; and out-of-vocabulary values by feature."""
-    segments, oov = mapping.map_batch(staged, job.targets, splitter, design, dict(numbered), job.scratch)
+    note = f"map/{staged.label}"
+    mapped = recall(job.scratch, note, MAPPED)
+    if mapped is None:
+        mapped = mapping.map_batch(staged, job.targets, splitter, design, dict(numbered), job.scratch)
+        remember(job.scratch, note, MAPPED, mapped)
+    segments, oov = mapped
     yield from segments
     BOARD.advance("map", staged.rows)
     yield TaggedOutput("oov", oov)
@@ -221,12 +260,23 @@ def write_shard(
     split, position = design.locate(number)
     shards = design.shards[split]
     path = f"{job.version}/{split}/{position:05d}-of-{shards:05d}.tfrecord"
+    written = recall(job.scratch, f"write/{number:06d}", WRITTEN)
+    if written is None or not is_whole(job.base, written.shard):
+        written = _write_shard(job, shard.ShardTask(split, position, shards, job.base, path), segments, design, facts)
+        remember(job.scratch, f"write/{number:06d}", WRITTEN, written)
+    BOARD.advance("write", written.shard.rows)
+    yield written
+
+
+def _write_shard(
+    job: Job, task: shard.ShardTask, segments: Iterable[mapping.Segment], design: Design, facts: Facts
+) -> shard.WrittenShard:
     features = tuple(
         make_feature(target, column, facts) for target, column in zip(job.targets, design.columns, strict=True)
     )
     output = job.spec.output
-    written = shard.write_shard(
-        shard.ShardTask(split, position, shards, job.base, path),
+    return shard.write_shard(
+        task,
         list(segments),
         features,
         RecordLayout(kind=output.layout, rows_per_block=output.rows_per_block),
@@ -234,8 +284,6 @@ def write_shard(
         {name: rules.oov_buckets for name, (rules, _) in job.spec.vocabularies().items()},
         job.scratch,
     )
-    BOARD.advance("write", written.shard.rows)
-    yield written
 
 
 def publish(

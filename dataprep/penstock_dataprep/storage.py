@@ -12,6 +12,7 @@ import google_crc32c
 import pyarrow as pa
 
 from penstock_shared.errors import PenstockError, UserMistake
+from penstock_shared.manifest import File
 
 
 def filesystem(path: str) -> tuple[Any, str]:
@@ -112,6 +113,12 @@ def checksum(path: str) -> tuple[int, str]:
             size += len(piece)
             crc = google_crc32c.extend(crc, piece)
     return size, f"{crc:08x}"
+
+
+def is_whole(base: str, file: File) -> bool:
+    """Tell whether a file of a dataset folder is there with the bytes and checksum of its entry."""
+    path = join(base, file.path)
+    return exists(path) and checksum(path) == (file.bytes, file.crc32c)
 
 
 def remove(path: str) -> None:
