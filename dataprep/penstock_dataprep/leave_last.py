@@ -66,4 +66,4 @@ def save_cutoffs(parts: list[np.ndarray], scratch: Scratch) -> None:
         merged[f"{cut}_time"][0], merged[f"{cut}_place"][0] = NEVER
         scratch.write_array(f"cutoffs/{cut}.times", merged[f"{cut}_time"])
         scratch.write_array(f"cutoffs/{cut}.places", merged[f"{cut}_place"])
-    TokenIndex.build(merged["user"][1:], np.arange(1, len(merged))).save(scratch, "cutoffs/index")
+    TokenIndex(scratch, "cutoffs/index", bits=0).write(0, merged["user"][1:], np.arange(1, len(merged)))

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from penstock_dataprep.design import Design
-from penstock_dataprep.numbering import Numbering, index_name
+from penstock_dataprep.numbering import Numbering, token_index
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.shuffle import shard_of
 from penstock_dataprep.split import SPLITS, Splitter
 from penstock_dataprep.staged import PLACE, Staged, StagedColumn, StagedRows, read_rows, read_tokens
 from penstock_dataprep.targets import Target
-from penstock_dataprep.token_index import ABSENT, TokenIndex
+from penstock_dataprep.token_index import ABSENT
 from penstock_shared.layout import Column
 from penstock_shared.tokens import FIRST_OOV_ID, NULL_ID
 
@@ -74,7 +74,7 @@ def _ids(
 ) -> tuple[np.ndarray, int]:
     """Return (the id of each code, how many are out of the vocabulary)."""
     _, hashes = read_tokens(staged, target.name, scratch)
-    ids = TokenIndex.load(scratch, index_name(numbering.vocabulary)).find(hashes)
+    ids = token_index(numbering, scratch).find(hashes)
     is_oov = ids == ABSENT
     buckets = (hashes[is_oov] >> np.uint64(1)).astype(np.int64) % numbering.rules.oov_buckets
     ids[is_oov] = FIRST_OOV_ID + buckets

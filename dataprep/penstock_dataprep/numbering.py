@@ -1,4 +1,4 @@
-"""Give every token its id by prefix sums over sorted bands, and write vocabularies and their lookup tables."""
+"""Give every token its id by prefix sums over sorted ranges, and write vocabularies and their lookup tables."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from penstock_dataprep.spec import VocabularySpec
 from penstock_dataprep.storage import join, write_bytes
 from penstock_dataprep.tfrecord import frame
 from penstock_dataprep.token_index import TokenIndex
-from penstock_dataprep.vocabulary import Band
+from penstock_dataprep.vocabulary import Merged, Range, partition_bits
 from penstock_shared.errors import DataRefused
 from penstock_shared.layout import Column, narrowest_integer, narrowest_length
 from penstock_shared.manifest import Vocabulary, VocabularyShard, vocabulary_digest
@@ -26,7 +26,7 @@ LARGEST_SIZE = 2**31 - 1
 
 @dataclass(frozen=True)
 class Piece:
-    """Point at some of a sorted band's first tokens: rows `start` to `stop` of its file, the first with `rank`."""
+    """Point at some of a sorted range's tokens: rows `start` to `stop` of its file, the first with `rank`."""
 
     file: str
     start: int
@@ -36,7 +36,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Numbering:
-    """Hold what fixes a vocabulary's ids: its pieces in rank order, and how its tokens and counts are stored."""
+    """Hold what fixes a vocabulary's ids: its pieces in rank order, and how its tokens and counts are stored.
+
+    `ranks` lists (file of hashes and ranks by hash partition, rank of its first token, tokens kept) per range, from
+    which the lookup tables are made, 2^index_bits of them.
+    """
 
     vocabulary: str
     rules: VocabularySpec
@@ -47,6 +51,8 @@ class Numbering:
     covered: int
     pieces: tuple[Piece, ...]
     columns: tuple[Column, ...]
+    ranks: tuple[tuple[str, int, int], ...]
+    index_bits: int
 
     @property
     def size(self) -> int:
@@ -93,24 +99,25 @@ def number(
     rules: VocabularySpec,
     token_dtype: str,
     shared_by: tuple[str, ...],
-    bands: list[Band],
+    partitions: list[Merged],
+    ranges: list[Range],
     scratch: Scratch,
 ) -> Numbering:
-    """Rank a vocabulary's bands, most frequent first, up to `max_size` tokens.
+    """Rank a vocabulary's sorted ranges up to `max_size` tokens.
 
     Raises DataRefused when the ids do not fit int32, the id dtype of this format.
     """
-    admitted = sorted((band for band in bands if band.band > 0), key=lambda band: -band.band)
+    ordered = sorted(ranges, key=lambda held: held.number)
     limit = rules.max_size or LARGEST_SIZE
     pieces, rank, covered = [], 0, 0
-    for band in admitted:
-        kept = min(band.tokens, limit - rank)
+    for held in ordered:
+        kept = min(held.tokens, limit - rank)
         if kept > 0:
-            piece = Piece(band.file, 0, kept, rank)
+            piece = Piece(held.file, 0, kept, rank)
             pieces.append(piece)
             rank += kept
-            whole = kept == band.tokens
-            covered += band.counted if whole else int(read_pieces((piece,), scratch).column("count").to_numpy().sum())
+            whole = kept == held.tokens
+            covered += held.counted if whole else int(read_pieces((piece,), scratch).column("count").to_numpy().sum())
     if first_token_id(rules.oov_buckets) + rank > LARGEST_SIZE:
         raise DataRefused(f"columns.{vocabulary}.vocabulary: {rank} tokens do not fit int32 ids; raise min_count")
     return Numbering(
@@ -119,23 +126,25 @@ def number(
         token_dtype=token_dtype,
         shared_by=shared_by,
         tokens=rank,
-        counted=sum(band.counted for band in bands),
+        counted=sum(held.counted for held in ranges) + sum(partition.below for partition in partitions),
         covered=covered,
         pieces=tuple(pieces),
-        columns=_columns(token_dtype, admitted),
+        columns=_columns(token_dtype, ordered),
+        ranks=tuple((held.ranks_file, piece.rank, piece.stop) for held, piece in zip(ordered, pieces, strict=False)),
+        index_bits=index_bits(partitions),
     )
 
 
-def _columns(token_dtype: str, bands: list[Band]) -> tuple[Column, ...]:
+def _columns(token_dtype: str, ranges: list[Range]) -> tuple[Column, ...]:
     if token_dtype == "int64":
-        smallest = min((band.smallest_token for band in bands), default=0)
+        smallest = min((held.smallest_token for held in ranges), default=0)
         token = Column(
-            name="token", storage=narrowest_integer(smallest, max((b.largest_token for b in bands), default=0))
+            name="token", storage=narrowest_integer(smallest, max((held.largest_token for held in ranges), default=0))
         )
     else:
-        longest = max((band.longest_token for band in bands), default=0)
+        longest = max((held.longest_token for held in ranges), default=0)
         token = Column(name="token", storage="u8", lengths=narrowest_length(longest))
-    largest_count = max((band.largest_count for band in bands), default=0)
+    largest_count = max((held.largest_count for held in ranges), default=0)
     return (token, Column(name="count", storage=narrowest_integer(0, largest_count)))
 
 
@@ -172,15 +181,23 @@ def write_shard(numbering: Numbering, shard: int, base: str, version: str, scrat
     return VocabularyShard(path=path, bytes=size, crc32c=crc32c, tokens=rows)
 
 
-def write_index(numbering: Numbering, scratch: Scratch) -> None:
-    """Write the lookup table from token hash to id."""
-    hashes = (
-        read_pieces(numbering.pieces, scratch).column("hash").to_numpy() if numbering.pieces else np.zeros(0, np.uint64)
-    )
-    ids = np.arange(len(hashes)) + first_token_id(numbering.rules.oov_buckets)
-    TokenIndex.build(hashes, ids).save(scratch, index_name(numbering.vocabulary))
+def index_bits(partitions: list[Merged]) -> int:
+    """Return the number of leading hash bits that choose a lookup table."""
+    return partition_bits(sum(partition.tokens for partition in partitions))
 
 
-def index_name(vocabulary: str) -> str:
-    """Return the name of a vocabulary's lookup table in the scratch folder."""
-    return f"index/{vocabulary}"
+def token_index(numbering: Numbering, scratch: Scratch) -> TokenIndex:
+    """Return the lookup from a token's hash to its id."""
+    return TokenIndex(scratch, f"index/{numbering.vocabulary}", numbering.index_bits)
+
+
+def write_index(numbering: Numbering, partition: int, scratch: Scratch) -> None:
+    """Write the lookup table of one hash partition."""
+    hashes, ids = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    for file, first_rank, kept in numbering.ranks:
+        batch = scratch.read_batch(file, partition)
+        ranks = batch.column("rank").to_numpy()
+        is_kept = ranks < kept
+        hashes.append(batch.column("hash").to_numpy()[is_kept])
+        ids.append(ranks[is_kept].astype(np.int64) + first_rank + first_token_id(numbering.rules.oov_buckets))
+    token_index(numbering, scratch).write(partition, np.concatenate(hashes), np.concatenate(ids))

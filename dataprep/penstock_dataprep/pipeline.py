@@ -44,16 +44,18 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     counts, sizes = staged | "CountTokens" >> step(steps.count_tokens, splitter, judged).with_outputs(
         "sizes", main="counts"
     )
-    banded, below = (
-        counts
-        | "GroupPartitions" >> beam.GroupByKey()
-        | "MergeCounts" >> step(steps.merge_counts).with_outputs("below", main="banded")
+    merged_counts = counts | "GroupPartitions" >> beam.GroupByKey() | "MergeCounts" >> step(steps.merge_counts)
+    partitions = AsList(merged_counts)
+    ranges = (
+        merged_counts
+        | "CutRanges" >> step(steps.cut_ranges, partitions)
+        | "GroupRanges" >> beam.GroupByKey()
+        | "SortRanges" >> step(steps.sort_range, partitions)
     )
-    bands = banded | "GroupBands" >> beam.GroupByKey() | "SortBands" >> step(steps.sort_band)
     numberings = (
         pipeline
         | "Vocabularies" >> beam.Create(list(job.spec.vocabularies()))
-        | "Number" >> step(steps.number_tokens, AsList(bands), AsList(below))
+        | "Number" >> step(steps.number_tokens, partitions, AsList(ranges))
     )
     numbered = AsList(numberings)
     vocabulary_shards = (
@@ -62,7 +64,12 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         | "SpreadVocabularyShards" >> beam.Reshuffle()
         | "WriteVocabularies" >> step(steps.write_vocabulary)
     )
-    indexes = AsList(numberings | "SpreadIndexes" >> beam.Reshuffle() | "IndexTokens" >> step(steps.index_tokens))
+    indexes = AsList(
+        numberings
+        | "Indexes" >> step(steps.list_indexes)
+        | "SpreadIndexes" >> beam.Reshuffle()
+        | "WriteIndexes" >> step(steps.write_index)
+    )
 
     design = AsSingleton(
         pipeline | "Design" >> beam.Create([None]) | "LayOut" >> step(steps.lay_out, judged, AsList(sizes), numbered)

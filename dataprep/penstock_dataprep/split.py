@@ -86,7 +86,7 @@ class LeaveLastSplitter:
     def assign(self, staged: Staged, rows: StagedRows, scratch: Scratch) -> np.ndarray:
         """Return the split of each row by its order among its user's rows."""
         _, hashes = read_tokens(staged, self.user, scratch)
-        position = TokenIndex.load(scratch, "cutoffs/index").find(hashes)
+        position = TokenIndex(scratch, "cutoffs/index", bits=0).find(hashes)
         codes = rows.columns[self.user].numbers
         at = np.append(position, ABSENT)[codes]
         times, places = rows.columns[self.time].numbers, rows.place

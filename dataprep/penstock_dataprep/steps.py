@@ -167,41 +167,53 @@ def count_tokens(
     yield TaggedOutput("sizes", Counter({split: int((assigned == at).sum()) for at, split in enumerate(SPLITS)}))
 
 
-def merge_counts(
-    job: Job, grouped: tuple[tuple[str, int], Iterable[tuple[str, int]]]
-) -> Iterator[tuple[tuple[str, int], tuple[str, int]] | TaggedOutput]:
-    """Yield, by (vocabulary, band), where one partition's admitted tokens are; and what was not admitted."""
+def merge_counts(job: Job, grouped: tuple[tuple[str, int], Iterable[tuple[str, int]]]) -> Iterator[vocabulary.Merged]:
+    """Yield a description of the admitted tokens of one hash partition."""
     (name, partition), places = grouped
     rules, _ = job.spec.vocabularies()[name]
-    merged = vocabulary.merge_counts([job.scratch.read_batch(*place) for place in places], f"columns.{name}")
-    bands = vocabulary.cut_by_band(merged, rules)
-    file = f"merged/{name}.{partition:04d}"
-    if bands:
-        job.scratch.write_batches(file, list(bands.values()))
-    for position, band in enumerate(bands):
-        yield (name, band), (file, position)
-    admitted = sum(int(table.column("count").to_numpy().sum()) for table in bands.values())
-    counted = int(merged.column("count").to_numpy().sum())
-    yield TaggedOutput("below", vocabulary.Band(name, 0, 0, counted - admitted))
+    counted = vocabulary.merge_counts([job.scratch.read_batch(*place) for place in places], f"columns.{name}")
+    admitted, below = vocabulary.admit(counted, rules)
+    keys = vocabulary.sample_keys(admitted)
+    merged = vocabulary.Merged(name, partition, admitted.num_rows, below, keys)
+    job.scratch.write_batches(merged.file, [admitted])
+    yield merged
 
 
-def sort_band(job: Job, grouped: tuple[tuple[str, int], Iterable[tuple[str, int]]]) -> Iterator[vocabulary.Band]:
-    """Yield a description of one sorted band."""
+def cut_ranges(
+    job: Job, merged: vocabulary.Merged, partitions: list[vocabulary.Merged]
+) -> Iterator[tuple[tuple[str, int], tuple[str, int]]]:
+    """Yield, by (vocabulary, range), where a partition's tokens of that range are."""
+    splitters = vocabulary.choose_splitters([held for held in partitions if held.vocabulary == merged.vocabulary])
+    ranges = vocabulary.cut_by_range(job.scratch.read_batch(merged.file), splitters)
+    file = f"cut/{merged.vocabulary}.{merged.partition:05d}"
+    if ranges:
+        job.scratch.write_batches(file, list(ranges.values()))
+    for position, number in enumerate(ranges):
+        yield (merged.vocabulary, number), (file, position)
+
+
+def sort_range(
+    job: Job, grouped: tuple[tuple[str, int], Iterable[tuple[str, int]]], partitions: list[vocabulary.Merged]
+) -> Iterator[vocabulary.Range]:
+    """Yield a description of one sorted range."""
     (name, number), places = grouped
-    table = vocabulary.sort_band([job.scratch.read_batch(*place) for place in sorted(places)])
-    band = vocabulary.Band.of(name, number, table)
-    job.scratch.write_batches(band.file, [table])
-    yield band
+    table = vocabulary.sort_range([job.scratch.read_batch(*place) for place in sorted(places)])
+    held = vocabulary.Range.of(name, number, table)
+    bits = numbering.index_bits([merged for merged in partitions if merged.vocabulary == name])
+    job.scratch.write_batches(held.file, [table])
+    job.scratch.write_batches(held.ranks_file, vocabulary.cut_by_hash(vocabulary.rank_table(table), bits))
+    yield held
 
 
 def number_tokens(
-    job: Job, name: str, bands: list[vocabulary.Band], below: list[vocabulary.Band]
+    job: Job, name: str, partitions: list[vocabulary.Merged], ranges: list[vocabulary.Range]
 ) -> Iterator[tuple[str, Numbering]]:
     """Yield a vocabulary's numbering."""
     rules, users = job.spec.vocabularies()[name]
     token_dtype = next(target.dtype for target in job.targets if target.name == name)
-    own = [band for band in (*bands, *below) if band.vocabulary == name]
-    yield name, numbering.number(name, rules, token_dtype, users, own, job.scratch)
+    own_partitions = [held for held in partitions if held.vocabulary == name]
+    own_ranges = [held for held in ranges if held.vocabulary == name]
+    yield name, numbering.number(name, rules, token_dtype, users, own_partitions, own_ranges, job.scratch)
 
 
 def list_vocabulary_shards(job: Job, numbered: tuple[str, Numbering]) -> Iterator[tuple[int, Numbering]]:
@@ -216,10 +228,17 @@ def write_vocabulary(job: Job, task: tuple[int, Numbering]) -> Iterator[tuple[st
     yield held.vocabulary, position, numbering.write_shard(held, position, job.base, job.version, job.scratch)
 
 
-def index_tokens(job: Job, numbered: tuple[str, Numbering]) -> Iterator[str]:
-    """Yield a vocabulary's name once its lookup table is written."""
-    numbering.write_index(numbered[1], job.scratch)
-    yield numbered[0]
+def list_indexes(job: Job, numbered: tuple[str, Numbering]) -> Iterator[tuple[int, Numbering]]:
+    """Yield each lookup table to write for a vocabulary."""
+    for partition in range(1 << numbered[1].index_bits):
+        yield partition, numbered[1]
+
+
+def write_index(job: Job, task: tuple[int, Numbering]) -> Iterator[int]:
+    """Yield the number of a lookup table once it is written."""
+    partition, held = task
+    numbering.write_index(held, partition, job.scratch)
+    yield partition
 
 
 def lay_out(
@@ -238,7 +257,7 @@ def map_batch(
     splitter: Splitter,
     design: Design,
     numbered: list[tuple[str, Numbering]],
-    indexes: list[str],
+    indexes: list[int],
 ) -> Iterator[tuple[int, mapping.Segment] | TaggedOutput]:
     """Yield, by shard, where the staged batch's rows with ids are; and out-of-vocabulary values by feature."""
     note = f"map/{staged.label}"

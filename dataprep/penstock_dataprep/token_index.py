@@ -1,8 +1,9 @@
-"""Look up 64-bit token hashes in an immutable, memory-mapped table, a whole array at a time.
+"""Look up 64-bit token hashes in immutable, memory-mapped tables, a whole array at a time.
 
-The table is open addressing with linear probing over a power-of-two number of slots at most half full. A hash's home
-slot is its high bits, so laying out hashes in ascending order fills the table in one vectorised pass, and one file is
-shared by all threads and processes of a machine through the page cache.
+The leading bits of a hash choose a table, so that each is built on its own and stays small. A table is open
+addressing with linear probing, at most two thirds full. A hash's home slot is its following bits, scaled to the
+number of slots, so laying out hashes in ascending order fills the table in one vectorised pass. The files are shared
+by all threads and processes of a machine through the page cache.
 """
 
 from dataclasses import dataclass
@@ -13,36 +14,42 @@ from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.sorting import argsort_words
 
 ABSENT = 0
+SLOTS_PER_KEY = 1.5
+HOME_BITS = np.uint64(32)
 
 
 @dataclass(frozen=True)
-class TokenIndex:
-    """Map uint64 hashes to positive int64 values; `values` is ABSENT in an empty slot."""
+class Table:
+    """Map the hashes that share their leading `bits` bits to positive values; a value is ABSENT in an empty slot.
+
+    `keys` is uint64 and `values` uint32, one per slot; `homes` of the slots can be a home, the others take overflow.
+    """
 
     keys: np.ndarray
     values: np.ndarray
-    slot_bits: int
+    homes: int
+    bits: int
 
     @classmethod
-    def build(cls, hashes: np.ndarray, values: np.ndarray) -> "TokenIndex":
-        """Lay out distinct uint64 hashes and their positive values."""
-        slot_bits = max(1, (2 * len(hashes) - 1).bit_length())
+    def build(cls, hashes: np.ndarray, values: np.ndarray, bits: int) -> "Table":
+        """Lay out distinct uint64 hashes, equal in their leading `bits` bits, and their positive values."""
         order = argsort_words(hashes)
         hashes, values = hashes[order], values[order]
+        homes = max(1, int(SLOTS_PER_KEY * len(hashes)))
         count = np.arange(len(hashes))
         # Linear probing in hash order: each key goes to its home slot or right behind its predecessor.
-        slots = count + np.maximum.accumulate(_home(hashes, slot_bits) - count) if len(hashes) else count
+        slots = count + np.maximum.accumulate(_home(hashes, homes, bits) - count) if len(hashes) else count
         # One empty slot past the last key ends every probe, so probes never wrap around.
-        size = max(1 << slot_bits, int(slots[-1]) + 1 if len(slots) else 0) + 1
-        keys, held = np.zeros(size, np.uint64), np.zeros(size, np.int64)
+        size = max(homes, int(slots[-1]) + 1 if len(slots) else 0) + 1
+        keys, held = np.zeros(size, np.uint64), np.zeros(size, np.uint32)
         keys[slots], held[slots] = hashes, values
-        return cls(keys, held, slot_bits)
+        return cls(keys, held, homes, bits)
 
     def find(self, hashes: np.ndarray) -> np.ndarray:
         """Return the int64 value of each hash, ABSENT where it is not in the table."""
-        slots = _home(hashes, self.slot_bits)
+        slots = _home(hashes, self.homes, self.bits)
         values = self.values[slots]
-        found = np.where(self.keys[slots] == hashes, values, ABSENT)
+        found = np.where(self.keys[slots] == hashes, values, ABSENT).astype(np.int64)
         probing = np.flatnonzero((found == ABSENT) & (values != ABSENT))
         while len(probing):
             slots[probing] += 1
@@ -57,14 +64,45 @@ class TokenIndex:
         """Write the table to scratch files."""
         scratch.write_array(f"{name}.keys", self.keys)
         scratch.write_array(f"{name}.values", self.values)
-        scratch.write_array(f"{name}.bits", np.array([self.slot_bits], np.int64))
+        scratch.write_array(f"{name}.homes", np.array([self.homes], np.int64))
 
     @classmethod
-    def load(cls, scratch: Scratch, name: str) -> "TokenIndex":
+    def load(cls, scratch: Scratch, name: str, bits: int) -> "Table":
         """Map the table from scratch files."""
-        bits = int(scratch.map_array(f"{name}.bits", "<i8")[0])
-        return cls(scratch.map_array(f"{name}.keys", "<u8"), scratch.map_array(f"{name}.values", "<i8"), bits)
+        homes = int(scratch.map_array(f"{name}.homes", "<i8")[0])
+        return cls(scratch.map_array(f"{name}.keys", "<u8"), scratch.map_array(f"{name}.values", "<u4"), homes, bits)
 
 
-def _home(hashes: np.ndarray, slot_bits: int) -> np.ndarray:
-    return (hashes >> np.uint64(64 - slot_bits)).astype(np.int64)
+@dataclass(frozen=True)
+class TokenIndex:
+    """Map uint64 hashes to positive values over 2^bits tables."""
+
+    scratch: Scratch
+    name: str
+    bits: int
+
+    def write(self, partition: int, hashes: np.ndarray, values: np.ndarray) -> None:
+        """Write the table of the hashes whose leading bits are `partition`."""
+        Table.build(hashes, values, self.bits).save(self.scratch, f"{self.name}.{partition:05d}")
+
+    def find(self, hashes: np.ndarray) -> np.ndarray:
+        """Return the int64 value of each hash, ABSENT where it is in no table."""
+        if self.bits == 0:
+            return self._table(0).find(hashes)
+        partitions = (hashes >> np.uint64(64 - self.bits)).astype(np.uint16)
+        order = np.argsort(partitions, kind="stable")
+        ordered = hashes[order]
+        edges = np.searchsorted(partitions[order], np.arange((1 << self.bits) + 1))
+        found = np.empty(len(hashes), np.int64)
+        for partition in np.unique(partitions).tolist():
+            start, stop = edges[partition], edges[partition + 1]
+            found[order[start:stop]] = self._table(partition).find(ordered[start:stop])
+        return found
+
+    def _table(self, partition: int) -> Table:
+        return Table.load(self.scratch, f"{self.name}.{partition:05d}", self.bits)
+
+
+def _home(hashes: np.ndarray, homes: int, bits: int) -> np.ndarray:
+    following = (hashes << np.uint64(bits)) >> HOME_BITS
+    return ((following * np.uint64(homes)) >> HOME_BITS).astype(np.int64)

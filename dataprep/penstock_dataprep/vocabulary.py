@@ -1,8 +1,9 @@
 """Count tokens and rank them by descending count without ever sorting a whole vocabulary in one place.
 
-Counts of a batch are cut by token hash into partitions; a partition's counts are summed on their own, and its tokens
-dealt into bands of similar counts; a band is sorted on its own, and prefix sums over the bands' sizes give every
-token its id.
+Counts of a batch are cut by token hash into partitions; a partition's counts are summed on their own. Then it is a
+sample sort (Frazer and McKellar, 1970): keys sampled from all partitions split the order (count descending, token
+ascending) into ranges of about equal size, each range is sorted on its own, and prefix sums over the ranges' sizes
+give every token its rank. Which keys split does not change any rank.
 """
 
 import itertools
@@ -18,8 +19,8 @@ from penstock_dataprep.spec import VocabularySpec
 from penstock_shared.errors import DataRefused
 
 TOKENS_PER_PARTITION = 1 << 19
-EXACT_BANDS = 16  # counts below this have a band each: they hold most tokens of a long-tailed log
-BANDS_PER_OCTAVE = 2
+TOKENS_PER_RANGE = 1 << 22
+KEYS_PER_PARTITION = 64  # sampled keys; the sizes of ranges vary by some percent with it
 
 
 def partition_bits(tokens: int) -> int:
@@ -81,50 +82,91 @@ def merge_counts(tables: list[pa.RecordBatch], where: str) -> pa.RecordBatch:
     return count_table(tokens.take(pa.array(order[starts])), ordered[starts], counts)
 
 
-def band_of(counts: np.ndarray) -> np.ndarray:
-    """Return the band of each positive count: counts of a lower band are all below those of a higher one."""
-    octaves = EXACT_BANDS + (BANDS_PER_OCTAVE * np.log2(np.maximum(counts, EXACT_BANDS) / EXACT_BANDS)).astype(np.int64)
-    return np.where(counts < EXACT_BANDS, counts, octaves)
+Key = tuple[int, int | str]  # a place in the order of a vocabulary: (count, token)
 
 
-def cut_by_band(table: pa.RecordBatch, rules: VocabularySpec) -> dict[int, pa.RecordBatch]:
-    """Return the tokens with at least `min_count` counts by band."""
+@dataclass(frozen=True)
+class Merged:
+    """Describe one partition's merged counts: how many tokens were admitted and their file, and sampled keys.
+
+    `below` is the sum of the counts of the tokens that were not admitted.
+    """
+
+    vocabulary: str
+    partition: int
+    tokens: int
+    below: int
+    keys: tuple[Key, ...]
+
+    @property
+    def file(self) -> str:
+        """Return the name of the scratch file that holds the admitted tokens and their counts."""
+        return f"merged/{self.vocabulary}.{self.partition:05d}"
+
+
+def admit(table: pa.RecordBatch, rules: VocabularySpec) -> tuple[pa.RecordBatch, int]:
+    """Return the tokens with at least `min_count` counts, and the sum of the counts of the others."""
     counts = table.column("count").to_numpy()
-    admitted = table.filter(pa.array(counts >= rules.min_count))
-    bands = band_of(admitted.column("count").to_numpy()).astype(np.uint16)
-    order = np.argsort(bands, kind="stable")
-    ordered, bands = admitted.take(pa.array(order)), bands[order]
-    found, starts = np.unique(bands, return_index=True)
-    edges = [*starts.tolist(), len(bands)]
-    return {int(band): ordered.slice(edges[at], edges[at + 1] - edges[at]) for at, band in enumerate(found)}
+    is_admitted = counts >= rules.min_count
+    return table.filter(pa.array(is_admitted)), int(counts[~is_admitted].sum())
 
 
-def sort_band(tables: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """Return a band's tokens by descending count, ties by ascending token."""
+def sample_keys(table: pa.RecordBatch) -> tuple[Key, ...]:
+    """Return keys of evenly spaced rows of a partition, which is in the order of hashes and so of no meaning."""
+    rows = np.unique(np.linspace(0, table.num_rows - 1, KEYS_PER_PARTITION).astype(np.int64)) if table.num_rows else []
+    picked = table.take(pa.array(rows, pa.int64()))
+    return tuple(zip(picked.column("count").to_pylist(), picked.column("token").to_pylist(), strict=True))
+
+
+def choose_splitters(partitions: list[Merged]) -> list[Key]:
+    """Return the keys at which ranges of about TOKENS_PER_RANGE tokens begin, the first range's left out."""
+    ranges = -(-sum(partition.tokens for partition in partitions) // TOKENS_PER_RANGE)
+    keys = sorted({key for partition in partitions for key in partition.keys}, key=_rank_key)
+    return [keys[len(keys) * at // ranges] for at in range(1, ranges)] if len(keys) >= ranges else keys[1:]
+
+
+def cut_by_range(table: pa.RecordBatch, splitters: list[Key]) -> dict[int, pa.RecordBatch]:
+    """Return a partition's tokens by the range they belong to."""
+    counts, tokens = table.column("count").to_numpy(), table.column("token")
+    ranges = np.zeros(table.num_rows, np.uint16)
+    for count, token in splitters:
+        ranges += counts < count
+        level = np.flatnonzero(counts == count)
+        from_token = pc.greater_equal(tokens.take(pa.array(level)), pa.scalar(token, tokens.type))
+        ranges[level] += from_token.to_numpy(zero_copy_only=False)
+    order = np.argsort(ranges, kind="stable")
+    ordered, ranges = table.take(pa.array(order)), ranges[order]
+    found, starts = np.unique(ranges, return_index=True)
+    edges = [*starts.tolist(), len(ranges)]
+    return {int(number): ordered.slice(edges[at], edges[at + 1] - edges[at]) for at, number in enumerate(found)}
+
+
+def sort_range(tables: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Return a range's tokens by descending count, ties by ascending token."""
     merged: pa.RecordBatch = pa.concat_batches(tables)
     counts = merged.column("count").to_numpy()
-    keys = (
-        [("token", "ascending")] if (counts == counts[0]).all() else [("count", "descending"), ("token", "ascending")]
-    )
+    by_token = [("token", "ascending")]
+    is_level = bool((counts == counts[0]).all())
+    keys = by_token if is_level else [("count", "descending"), *by_token]
     return merged.take(pc.sort_indices(merged, sort_keys=keys))
 
 
 @dataclass(frozen=True)
-class Band:
-    """Describe a sorted band; band 0 stands for the tokens that were not admitted, and has no file."""
+class Range:
+    """Describe a sorted range; ranges are numbered from the most frequent tokens down."""
 
     vocabulary: str
-    band: int
+    number: int
     tokens: int
     counted: int
-    largest_count: int = 0
+    largest_count: int
     smallest_token: int = 0
     largest_token: int = 0
     longest_token: int = 0
 
     @classmethod
-    def of(cls, vocabulary: str, band: int, table: pa.RecordBatch) -> "Band":
-        """Measure a band's table."""
+    def of(cls, vocabulary: str, number: int, table: pa.RecordBatch) -> "Range":
+        """Measure a range's table."""
         counts = table.column("count").to_numpy()
         tokens = table.column("token")
         smallest = largest = longest = 0
@@ -133,9 +175,25 @@ class Band:
             smallest, largest = extremes["min"].as_py(), extremes["max"].as_py()
         else:
             longest = int(np.diff(string_buffers(tokens)[0]).max())
-        return cls(vocabulary, band, len(counts), int(counts.sum()), int(counts.max()), smallest, largest, longest)
+        return cls(vocabulary, number, len(counts), int(counts.sum()), int(counts.max()), smallest, largest, longest)
 
     @property
     def file(self) -> str:
-        """Return the name of the scratch file that holds the sorted band."""
-        return f"bands/{self.vocabulary}.{self.band:05d}"
+        """Return the name of the scratch file that holds the sorted tokens and counts."""
+        return f"ranges/{self.vocabulary}.{self.number:05d}"
+
+    @property
+    def ranks_file(self) -> str:
+        """Return the name of the scratch file that holds (hash, rank in the range) by hash partition."""
+        return f"ranks/{self.vocabulary}.{self.number:05d}"
+
+
+def rank_table(table: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the (hash, rank) of a sorted range's tokens, ranks counted from 0."""
+    ranks = pa.array(np.arange(table.num_rows, dtype=np.uint32))
+    return pa.RecordBatch.from_arrays([table.column("hash"), ranks], names=["hash", "rank"])
+
+
+def _rank_key(key: Key) -> tuple[int, int | bytes]:
+    count, token = key
+    return -count, token.encode("utf-8") if isinstance(token, str) else token
