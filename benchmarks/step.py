@@ -3,8 +3,9 @@
     python benchmarks/step.py [--rounds 5]
 
 A step looks up a batch of 4096 users, in a table of 32 columns and as many rows as said, and 4096 of 20 thousand items,
-scores the pairs, takes the loss and updates. Ours: the trainer's own step, with each row optimiser. The alternative: tf.keras Adam on two Keras Embedding
-layers, which updates every row's moments in every step. Ids are drawn evenly, the worst case for the cache.
+scores the pairs, takes the loss and updates. Ours: matrix factorisation with each row optimiser. The alternative:
+tf.keras Adam on Keras Embedding layers, which updates every row's moments in every step. Ids are drawn evenly, the
+worst case for the cache, and there is no other work in a step, the worst case for the ratio.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 import penstock_training  # noqa: F401  (sets the environment TensorFlow reads when it is imported)
+
 import tensorflow as tf  # isort: skip
 
 from penstock_training.losses import Scored, squared_error

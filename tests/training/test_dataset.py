@@ -71,7 +71,7 @@ def test_a_block_index_that_does_not_ascend_is_refused(own_events: Path) -> None
     index = own_events.parent / "train/blocks.index"
     content = index.read_bytes()
     index.write_bytes(content[8:16] + content[:8] + content[16:])
-    with pytest.raises(DataRefused, match="entry 0, [0-9]+, does not fit shard v1/train/00000.tfrecord"):
+    with pytest.raises(DataRefused, match=r"entry 0, [0-9]+, does not fit shard v1/train/00000\.tfrecord"):
         open_dataset(str(own_events)).block_table("train")
 
 

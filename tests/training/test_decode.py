@@ -3,9 +3,9 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from penstock_dataprep.blocks import Values as Written
 from penstock_dataprep.blocks import encode_block
-
 from penstock_shared import Column
 from penstock_training.decode import Values, decode_block, densify
 
@@ -18,8 +18,7 @@ def numbers_of(storage: str, count: int, random: np.random.Generator) -> np.ndar
         return random.integers(0, RANGES[storage], count)
     if storage == "i64":
         return random.integers(-(2**63), 2**63 - 1, count)
-    exact = (random.integers(-128, 128, count) / 16).astype(np.float32)
-    return exact
+    return (random.integers(-128, 128, count) / 16).astype(np.float32)
 
 
 @settings(deadline=None, max_examples=60)

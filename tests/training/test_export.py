@@ -123,5 +123,5 @@ def test_a_folder_that_is_no_model_is_refused(run_folder: Path, tmp_path: Path) 
     with pytest.raises(DataRefused, match="not JSON"):
         recommend(str(tmp_path), "1", 3)
     (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(DataRefused, match="cannot be loaded|format"):
+    with pytest.raises(DataRefused, match=r"cannot be loaded|format"):
         recommend(str(tmp_path), "1", 3)

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from penstock_dataprep.blocks import Values
 from tiny_dataset import TinyColumn, write_dataset
 
+from penstock_dataprep.blocks import Values
 from penstock_shared import DataRefused
 from penstock_training.damage import reading
 from penstock_training.dataset import open_dataset
@@ -171,9 +171,11 @@ def test_a_flipped_byte_is_refused_with_its_shard_and_block(tmp_path: Path, layo
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     dataset = open_dataset(str(manifest_path))
-    with pytest.raises(DataRefused, match=r"00001\.tfrecord: corrupt: block 4 of split train, 16 rows"):
-        with reading(dataset, "train"):
-            rows_of(Feed(dataset, "train", 8, NAMES).training_batches(1, 0, 0, 2))
+    with (
+        pytest.raises(DataRefused, match=r"00001\.tfrecord: corrupt: block 4 of split train, 16 rows"),
+        reading(dataset, "train"),
+    ):
+        rows_of(Feed(dataset, "train", 8, NAMES).training_batches(1, 0, 0, 2))
 
 
 def test_a_shard_cut_short_while_reading_is_refused(tmp_path: Path) -> None:
@@ -181,6 +183,8 @@ def test_a_shard_cut_short_while_reading_is_refused(tmp_path: Path) -> None:
     dataset = open_dataset(str(manifest_path))
     path = tmp_path / "tiny/v1/train/00000.tfrecord"
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DataRefused, match=r"00000\.tfrecord: corrupt: block 2 of split train"):
-        with reading(dataset, "train"):
-            rows_of(Feed(dataset, "train", 8, NAMES).evaluation_batches())
+    with (
+        pytest.raises(DataRefused, match=r"00000\.tfrecord: corrupt: block 2 of split train"),
+        reading(dataset, "train"),
+    ):
+        rows_of(Feed(dataset, "train", 8, NAMES).evaluation_batches())

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from penstock_dataprep.blocks import Values
 from tiny_dataset import TinyColumn, TinyVocabulary, write_dataset
 
+from penstock_dataprep.blocks import Values
 from penstock_shared import UserMistake
 from penstock_training.dataset import open_dataset
 from penstock_training.inputs import match

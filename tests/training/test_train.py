@@ -91,7 +91,7 @@ def test_the_model_beats_popularity_where_users_have_a_taste(unbroken: Path) -> 
 def test_ratings_beat_the_biases(events: Path, tmp_path: Path) -> None:
     fit(written(tmp_path / "recipe.yaml", RATING), str(events), str(tmp_path / "run"))
     found = metrics(tmp_path / "run")
-    # The label is 2 + item % 3 with noise of 0.5, rounded: nothing but the item matters, and nobody can do better than 0.5.
+    # The label is 2 + item % 3 with noise of 0.5, rounded: nobody can do better than 0.5.
     assert 0.5 < found["model"]["rmse"] < 0.65
     assert found["model"]["rmse"] < found["mean plus biases"]["rmse"]
 

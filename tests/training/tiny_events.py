@@ -4,8 +4,9 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from penstock_dataprep.blocks import Values
 from tiny_dataset import TinyColumn, TinyVocabulary, write_dataset
+
+from penstock_dataprep.blocks import Values
 
 GROUPS, USERS, ITEMS, TRAIN_ROWS, TEST_ROWS = 4, 80, 160, 2400, 400
 TRAIN_SHARDS, ROWS_PER_BLOCK = 3, 64
