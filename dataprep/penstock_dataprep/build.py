@@ -20,7 +20,7 @@ from penstock_dataprep.lock import exclusive
 from penstock_dataprep.memo import forget_unflushed
 from penstock_dataprep.progress import BOARD, shown
 from penstock_dataprep.refusal import FILE_NAME, noted
-from penstock_dataprep.sources import FORMATS
+from penstock_dataprep.sources import FORMATS, ROW_COLUMN, with_row_column
 from penstock_dataprep.spec import Spec
 from penstock_dataprep.storage import exists, filesystem, join, make_folder, read_bytes, remove
 from penstock_dataprep.targets import resolve_targets
@@ -80,7 +80,7 @@ def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:
             raise UserMistake(f"source.files: {path} is named {times} times; its rows would be read as often")
     read_format = FORMATS[source.format]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        columns = list(pool.map(lambda file: read_format.columns(file.path, source), files))
+        columns = list(pool.map(lambda file: with_row_column(read_format.columns(file.path, source), file.path), files))
         targets = resolve_targets(spec, columns[0], files[0].path)
         for file, found in zip(files[1:], columns[1:], strict=True):
             if resolve_targets(spec, found, file.path) != targets:
@@ -90,6 +90,12 @@ def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:
         units = [
             unit for found in pool.map(lambda file: read_format.units(file.path, file.bytes), files) for unit in found
         ]
+    used = {target.source for target in targets}
+    if ROW_COLUMN in used and len(files) > 1:
+        raise UserMistake(
+            f"columns: {ROW_COLUMN} counts from 1 in each file, so it orders no rows of different files, and "
+            f"source.files names {len(files)}; join them into one file, or take a column that tells the time"
+        )
     request = fingerprint(
         {
             "spec": spec.model_dump(mode="json", by_alias=True),
@@ -97,7 +103,6 @@ def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:
             "layout_version": LAYOUT_VERSION,
         }
     )
-    used = {target.source for target in targets}
     return Job(
         spec=spec,
         targets=targets,

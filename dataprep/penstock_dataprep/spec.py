@@ -31,11 +31,23 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SourceSpec(Strict):
-    """Say which files to read; `files` is a path, a glob or an fsspec URL, or a list of them."""
+    """Say which files to read; `files` is a path, a glob or an fsspec URL, or a list of them.
+
+    `header` names the columns of CSV files that have no header line.
+    """
 
     files: str | tuple[str, ...]
     format: Literal["parquet", "csv", "jsonl"]
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    header: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> "SourceSpec":
+        if self.header is not None and self.format != "csv":
+            raise ValueError(f"no header for format {self.format}, whose files name their columns")
+        if self.header is not None and len(set(self.header)) < len(self.header):
+            raise ValueError(f"header: distinct names, found {list(self.header)}")
+        return self
 
     @property
     def patterns(self) -> tuple[str, ...]:

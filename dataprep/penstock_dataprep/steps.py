@@ -19,7 +19,7 @@ from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.progress import BOARD
 from penstock_dataprep.publish import publish_manifest
 from penstock_dataprep.rejects import write_rejects
-from penstock_dataprep.sources import FORMATS, Unit
+from penstock_dataprep.sources import FORMATS, ROW_COLUMN, Unit
 from penstock_dataprep.spec import LeaveLastSplit
 from penstock_dataprep.split import SPLITS, TRAIN, Splitter, make_splitter
 from penstock_dataprep.staged import Staged, read_rows, read_tokens
@@ -57,10 +57,10 @@ def read(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[ReadBatch]:
     """Yield the labelled batches of one unit of the source."""
     number, unit = numbered_unit
     source = job.spec.source
-    columns = sorted({target.source for target in job.targets})
+    wanted = {target.source for target in job.targets}
     pieces = 0
-    for batch in FORMATS[source.format].read(unit, source, columns):
-        yield ReadBatch(_label(number, pieces), batch)
+    for batch in FORMATS[source.format].read(unit, source, sorted(wanted - {ROW_COLUMN})):
+        yield ReadBatch(_label(number, pieces), batch.with_row_column() if ROW_COLUMN in wanted else batch)
         pieces += 1
     remember(job.scratch, f"read/{number:06d}", PIECES, pieces)
 

@@ -1,15 +1,18 @@
 """Say what a file format must offer: its columns before the job, its rows as batches during it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from penstock_dataprep.spec import SourceSpec
+from penstock_shared.errors import UserMistake
 
 ROWS_PER_BATCH = 1 << 20
+# A column that every format has: a row's place in its file, counted from 1.
+ROW_COLUMN = "$row"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,17 @@ class SourceBatch:
     batch: pa.RecordBatch
     rows: np.ndarray
     malformed: tuple[tuple[int, str], ...] = ()
+
+    def with_row_column(self) -> "SourceBatch":
+        """Return the batch with ROW_COLUMN as one more column."""
+        return replace(self, batch=self.batch.append_column(ROW_COLUMN, pa.array(self.rows + 1, pa.int64())))
+
+
+def with_row_column(columns: dict[str, pa.DataType | None], path: str) -> dict[str, pa.DataType | None]:
+    """Return a file's columns and ROW_COLUMN. Raises UserMistake where the file has a column of that name."""
+    if ROW_COLUMN in columns:
+        raise UserMistake(f"{path}: has a column {ROW_COLUMN}, which names a row's place in its file; rename it")
+    return {**columns, ROW_COLUMN: pa.int64()}
 
 
 class Format(Protocol):

@@ -1,4 +1,4 @@
-"""Read delimited text with a header line; every field stays text until validation gives it a type."""
+"""Read delimited text, with a header line or without; every field stays text until validation gives it a type."""
 
 import functools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pyarrow.csv as pv
 from penstock_dataprep.sources.base import SourceBatch, Unit
 from penstock_dataprep.spec import SourceSpec
 from penstock_dataprep.storage import open_input
-from penstock_shared.errors import DataRefused
+from penstock_shared.errors import DataRefused, UserMistake
 
 BLOCK_BYTES = 32 << 20
 HEADER_BYTES = 1 << 16
@@ -20,7 +20,7 @@ class CsvFormat:
     """Read CSV: an empty field is null, and a line with too few or too many fields is a malformed row."""
 
     def columns(self, path: str, source: SourceSpec) -> dict[str, pa.DataType | None]:
-        """Return the names of the header line; the types are text."""
+        """Return the names of the header line, or those the spec gives where there is none; the types are text."""
         try:
             with open_input(path) as file:
                 header = file.read(HEADER_BYTES)
@@ -35,6 +35,13 @@ class CsvFormat:
             ).column_names
         except pa.ArrowException as fault:
             raise DataRefused(f"{path}: the header line cannot be read: {fault}") from None
+        if source.header is not None:
+            if len(names) != len(source.header):
+                raise UserMistake(
+                    f"source.header: names {len(source.header)} columns, but the first line of {path} has "
+                    f"{len(names)} fields between delimiters {source.delimiter!r}"
+                )
+            return dict.fromkeys(source.header)
         for name in names:
             if names.count(name) > 1:
                 raise DataRefused(f"{path}: the header line names {name!r} {names.count(name)} times, expected once")
@@ -50,7 +57,7 @@ class CsvFormat:
         parse_options = pv.ParseOptions(
             delimiter=source.delimiter,
             newlines_in_values=True,
-            invalid_row_handler=functools.partial(_note_malformed, malformed),
+            invalid_row_handler=functools.partial(_note_malformed, malformed, 1 if source.header else 2),
         )
         convert_options = pv.ConvertOptions(
             include_columns=columns,
@@ -59,7 +66,8 @@ class CsvFormat:
             quoted_strings_can_be_null=False,
             null_values=[""],
         )
-        read_options = pv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
+        names = list(source.header or ())
+        read_options = pv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=names)
         parsed = reported = 0
         try:
             with pv.open_csv(open_input(unit.path), read_options, parse_options, convert_options) as reader:
@@ -75,10 +83,9 @@ class CsvFormat:
             yield SourceBatch(unit.path, empty, np.zeros(0, np.int64), tuple(malformed[reported:]))
 
 
-def _note_malformed(malformed: list[tuple[int, str]], row: pv.InvalidRow) -> str:
-    # Arrow counts lines from 1 and the header is line 1, so the first row after it is 2.
+def _note_malformed(malformed: list[tuple[int, str]], first_line: int, row: pv.InvalidRow) -> str:
     found = f"{row.actual_columns} fields where {row.expected_columns} are expected: {row.text[:80]}"
-    malformed.append((row.number - 2, found))
+    malformed.append((row.number - first_line, found))
     return "skip"
 
 
