@@ -182,6 +182,8 @@ def _rejected(source: SourceBatch, targets: tuple[Target, ...], faults: _Faults)
 
 def _show(value: pa.Scalar) -> str:
     """Return a value as text; nanoseconds and years past 9999 are more than Python's datetime holds."""
+    if pa.types.is_dictionary(value.type):
+        value = value.value
     is_moment = pa.types.is_timestamp(value.type) or pa.types.is_date(value.type)
     return str((value.cast(pa.string()) if is_moment else value).as_py())[:200]
 
