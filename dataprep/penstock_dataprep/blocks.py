@@ -32,6 +32,19 @@ class Values:
         edges = self._edges
         return Values(self.numbers[edges[start] : edges[stop]], self.lengths[start:stop], present)
 
+    @classmethod
+    def concatenate(cls, pieces: list["Values"]) -> "Values":
+        """Return the values of all pieces' rows, end to end."""
+        if not pieces:
+            return cls(np.zeros(0, np.int64))
+        lengths = [piece.lengths for piece in pieces if piece.lengths is not None]
+        present = [piece.present for piece in pieces if piece.present is not None]
+        return cls(
+            np.concatenate([piece.numbers for piece in pieces]),
+            np.concatenate(lengths) if lengths else None,
+            np.concatenate(present) if present else None,
+        )
+
     @functools.cached_property
     def _edges(self) -> np.ndarray:
         assert self.lengths is not None

@@ -8,7 +8,7 @@ from penstock_dataprep.shuffle import shard_count
 from penstock_dataprep.spec import Spec
 from penstock_dataprep.split import SPLITS, wanted_splits
 from penstock_dataprep.targets import Target
-from penstock_shared.features import Feature
+from penstock_shared.features import Feature, Statistics
 from penstock_shared.layout import WIDTH_BYTES, Column, narrowest_integer
 
 
@@ -56,8 +56,15 @@ def make_design(
     return Design(columns, shards)
 
 
-def make_feature(target: Target, column: Column, facts: Facts) -> Feature:
-    """Return the manifest's description of a feature."""
+def make_features(targets: tuple[Target, ...], design: Design, facts: Facts) -> tuple[Feature, ...]:
+    """Return the manifest's description of the features, with what is known of them before rows are written."""
+    return tuple(
+        _make_feature(target, column, facts.features[target.name].extent())
+        for target, column in zip(targets, design.columns, strict=True)
+    )
+
+
+def _make_feature(target: Target, column: Column, statistics: Statistics) -> Feature:
     dtype = "int32" if target.vocabulary is not None else "float32" if target.dtype == "float32" else "int64"
     return Feature(
         name=target.name,
@@ -67,7 +74,7 @@ def make_feature(target: Target, column: Column, facts: Facts) -> Feature:
         lengths=column.lengths,
         nullable=column.nullable,
         vocabulary=target.vocabulary,
-        statistics=facts.features[target.name].statistics(target),
+        statistics=statistics,
     )
 
 

@@ -1,7 +1,6 @@
 """Map a staged batch's tokens to ids, and deal its rows to shards."""
 
 import itertools
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,15 +46,14 @@ def map_batch(
     design: Design,
     numberings: dict[str, Numbering],
     scratch: Scratch,
-) -> tuple[list[tuple[int, Segment]], Counter[str]]:
-    """Write a staged batch's rows by shard; return (shard number, segment) pairs and the number of OOV values."""
+) -> list[tuple[int, Segment]]:
+    """Write a staged batch's rows by shard; return (shard number, segment) pairs."""
     rows = read_rows(staged, targets, scratch)
-    oov: Counter[str] = Counter()
     columns = {}
     for target, column in zip(targets, design.columns, strict=True):
         held = rows.columns[target.name]
         if target.vocabulary is not None:
-            numbers, oov[target.name] = _ids(staged, target, held.numbers, numberings[target.vocabulary], scratch)
+            numbers = _ids(staged, target, held.numbers, numberings[target.vocabulary], scratch)
         else:
             numbers = held.numbers
         columns[target.name] = _to_arrow(numbers, held, column)
@@ -66,21 +64,18 @@ def map_batch(
     pieces = [dealt.slice(start, stop - start) for start, stop in itertools.pairwise(edges)]
     scratch.write_batches(file, pieces)
     segments = [Segment(file, position, piece.num_rows) for position, piece in enumerate(pieces)]
-    return list(zip(found.tolist(), segments, strict=True)), oov
+    return list(zip(found.tolist(), segments, strict=True))
 
 
-def _ids(
-    staged: Staged, target: Target, codes: np.ndarray, numbering: Numbering, scratch: Scratch
-) -> tuple[np.ndarray, int]:
-    """Return (the id of each code, how many are out of the vocabulary)."""
+def _ids(staged: Staged, target: Target, codes: np.ndarray, numbering: Numbering, scratch: Scratch) -> np.ndarray:
+    """Return the id of each code."""
     _, hashes = read_tokens(staged, target.name, scratch)
     ids = token_index(numbering, scratch).find(hashes)
     is_oov = ids == ABSENT
     buckets = (hashes[is_oov] >> np.uint64(1)).astype(np.int64) % numbering.rules.oov_buckets
     ids[is_oov] = FIRST_OOV_ID + buckets
     # Position -1, the null code, picks the last entry.
-    oov_values = int(np.append(is_oov, False)[codes].sum()) if is_oov.any() else 0
-    return np.append(ids, NULL_ID).astype(np.uint32)[codes], oov_values
+    return np.append(ids, NULL_ID).astype(np.uint32)[codes]
 
 
 def _to_arrow(numbers: np.ndarray, held: StagedColumn, column: Column) -> pa.Array:

@@ -6,7 +6,6 @@ so a note never outlives the request or the code it was made for. What notes spe
 are good only until the machine stops.
 """
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +36,7 @@ def remember(scratch: Scratch, name: str, results: TypeAdapter[Any], value: Any)
 def recall(scratch: Scratch, name: str, results: TypeAdapter[Result]) -> Result | None:
     """Return the results of a piece of work, or None where it is not known to have finished."""
     path = _path(scratch, name)
-    return results.validate_python(json.loads(read_bytes(path))) if exists(path) else None
+    return results.validate_json(read_bytes(path)) if exists(path) else None
 
 
 def _path(scratch: Scratch, name: str) -> str:

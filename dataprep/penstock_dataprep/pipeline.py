@@ -74,17 +74,13 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     design = AsSingleton(
         pipeline | "Design" >> beam.Create([None]) | "LayOut" >> step(steps.lay_out, judged, AsList(sizes), numbered)
     )
-    segments, oov = staged | "MapAndDeal" >> step(steps.map_batch, splitter, design, numbered, indexes).with_outputs(
-        "oov", main="segments"
-    )
+    segments = staged | "MapAndDeal" >> step(steps.map_batch, splitter, design, numbered, indexes)
     shards = segments | "GroupShards" >> beam.GroupByKey() | "WriteShards" >> step(steps.write_shard, design, judged)
     _ = (
         pipeline
         | "Finish" >> beam.Create([None])
         | "Publish"
-        >> step(
-            steps.publish, judged, splitter, design, numbered, AsList(vocabulary_shards), AsList(shards), AsList(oov)
-        )
+        >> step(steps.publish, judged, splitter, design, numbered, AsList(vocabulary_shards), AsList(shards))
     )
 
 

@@ -7,15 +7,17 @@ import numpy as np
 import penstock_dataprep
 from penstock_dataprep.card import render_card
 from penstock_dataprep.certificate import certify
-from penstock_dataprep.design import Design, make_feature
+from penstock_dataprep.design import Design, make_features
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
 from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.provenance import git_commit
 from penstock_dataprep.shard import WrittenShard
+from penstock_dataprep.sketch import merge_sketches, statistics
 from penstock_dataprep.split import Splitter
 from penstock_dataprep.storage import join, write_bytes
 from penstock_shared.errors import DataRefused
+from penstock_shared.features import Feature
 from penstock_shared.layout import RecordLayout
 from penstock_shared.manifest import (
     FORMAT_MAJOR,
@@ -31,6 +33,7 @@ from penstock_shared.manifest import (
     content_digest,
     dump_manifest,
 )
+from penstock_shared.sketches import SplitSketches
 
 CARD_NAME = "card.html"
 
@@ -58,9 +61,7 @@ def publish_manifest(
         )
         for name in job.spec.vocabularies()
     }
-    features = tuple(
-        make_feature(target, column, facts) for target, column in zip(job.targets, design.columns, strict=True)
-    )
+    features = tuple(_measured(feature, shards) for feature in make_features(job.targets, design, facts))
     layout = RecordLayout(kind=job.spec.output.layout, rows_per_block=job.spec.output.rows_per_block)
     copies = sum(shard.copies for shard in shards)
     written = sum(split.rows for split in splits.values())
@@ -109,11 +110,20 @@ def publish_manifest(
     return job.manifest_path
 
 
+def _measured(feature: Feature, shards: list[WrittenShard]) -> Feature:
+    ordered = sorted(shards, key=lambda shard: (shard.split, shard.position))
+    merged = merge_sketches([shard.sketches[feature.name] for shard in ordered])
+    return feature.model_copy(update={"statistics": statistics(feature, merged)})
+
+
 def _publish_split(job: Job, split: str, rule: str, shards: list[WrittenShard]) -> Split:
     ordered = sorted(shards, key=lambda shard: shard.position)
     offsets = np.array([offset for shard in ordered for offset in shard.block_offsets], "<u8")
     path = f"{job.version}/{split}/blocks.u64"
     size, crc32c = write_bytes(join(job.base, path), [offsets.tobytes()])
+    sketches = SplitSketches(shards=tuple(shard.sketches for shard in ordered))
+    statistics_path = f"{job.version}/{split}/statistics.json"
+    held = write_bytes(join(job.base, statistics_path), [sketches.model_dump_json().encode("utf-8")])
     return Split(
         rule=rule,
         rows=sum(shard.shard.rows for shard in ordered),
@@ -121,6 +131,7 @@ def _publish_split(job: Job, split: str, rule: str, shards: list[WrittenShard]) 
         bytes=sum(shard.shard.bytes for shard in ordered),
         shards=tuple(shard.shard for shard in ordered),
         block_index=File(path=path, bytes=size, crc32c=crc32c),
+        statistics=File(path=statistics_path, bytes=held[0], crc32c=held[1]),
     )
 
 

@@ -9,18 +9,18 @@ import pyarrow as pa
 from penstock_dataprep.blocks import Values, encode_block
 from penstock_dataprep.certificate import Moments, shard_moments
 from penstock_dataprep.examples import encode_examples
-from penstock_dataprep.facts import FeatureFacts
 from penstock_dataprep.hashing import fold_lists
 from penstock_dataprep.mapping import Segment
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.shuffle import order_rows
+from penstock_dataprep.sketch import sketch_feature
 from penstock_dataprep.staged import PLACE
 from penstock_dataprep.storage import join, write_bytes
 from penstock_dataprep.tfrecord import frame
 from penstock_shared.features import Feature
 from penstock_shared.layout import RecordLayout
 from penstock_shared.manifest import Shard
-from penstock_shared.tokens import FIRST_OOV_ID, NULL_ID, first_token_id
+from penstock_shared.sketches import FeatureSketch
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,15 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """Hold a shard's manifest entry, the byte offset of each of its blocks, its moments, and what was left out of it.
-
-    `dropped` holds, by feature, what the dropped copies would have added to the statistics.
-    """
+    """Hold a shard's manifest entry, its blocks' byte offsets, its moments and sketches, and the copies it lost."""
 
     split: str
     position: int
     shard: Shard
     block_offsets: tuple[int, ...]
     moments: dict[str, Moments]
+    sketches: dict[str, FeatureSketch]
     copies: int
-    dropped: dict[str, FeatureFacts]
 
 
 def write_shard(
@@ -65,25 +62,24 @@ def write_shard(
     arrays = [table.column(feature.name) for feature in features]
     places = table.column(PLACE).to_numpy()
     order = order_rows(places, _content(arrays), task.position, task.shards, drop_copies)
-    taken = pa.array(order.rows)
+    taken = pa.array(order)
     values = [to_values(array.take(taken)) for array in arrays]
     offsets: list[int] = []
-    pieces = ENCODERS[layout.kind](features, values, len(order.rows), layout.rows_per_block, offsets)
+    pieces = ENCODERS[layout.kind](features, values, len(order), layout.rows_per_block, offsets)
     size, crc32c = write_bytes(join(task.base, task.path), pieces)
-    shard = Shard(path=task.path, bytes=size, crc32c=crc32c, rows=len(order.rows), blocks=len(offsets))
-    dropped = pa.array(order.dropped)
+    shard = Shard(path=task.path, bytes=size, crc32c=crc32c, rows=len(order), blocks=len(offsets))
+    sketches = {
+        feature.name: sketch_feature(feature, held, shard.rows, oov_buckets.get(feature.vocabulary or ""))
+        for feature, held in zip(features, values, strict=True)
+    }
     return WrittenShard(
         task.split,
         task.position,
         shard,
         tuple(offsets),
         shard_moments(features, values),
-        len(dropped),
-        {
-            feature.name: _count(feature, to_values(array.take(dropped)), len(dropped), oov_buckets)
-            for feature, array in zip(features, arrays, strict=True)
-            if len(dropped)
-        },
+        sketches,
+        len(places) - len(order),
     )
 
 
@@ -94,17 +90,6 @@ def to_values(array: pa.Array) -> Values:
     if array.null_count:
         return Values(array.fill_null(0).to_numpy(), present=array.is_valid().to_numpy(zero_copy_only=False))
     return Values(array.to_numpy())
-
-
-def _count(feature: Feature, values: Values, rows: int, oov_buckets: dict[str, int]) -> FeatureFacts:
-    """Return the counts and the sum of some rows of a feature."""
-    numbers = values.numbers if values.present is None else values.numbers[values.present]
-    if feature.vocabulary is None:
-        nulls = 0 if values.present is None else rows - len(numbers)
-        return FeatureFacts(rows=rows, nulls=nulls, values=len(numbers), total=sum(numbers.tolist()))
-    nulls = int((numbers == NULL_ID).sum())
-    is_oov = (numbers >= FIRST_OOV_ID) & (numbers < first_token_id(oov_buckets[feature.vocabulary]))
-    return FeatureFacts(rows=rows, nulls=nulls, values=len(numbers) - nulls, oov=int(is_oov.sum()))
 
 
 def _content(arrays: list[pa.Array]) -> list[np.ndarray]:

@@ -6,8 +6,6 @@ Copies of one row share a place and so a shard; all but one of them move to plac
 content. Nothing depends on where a row was read, so equal rows in any order give equal bytes.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from penstock_dataprep.hashing import mix64
@@ -41,27 +39,19 @@ def shard_of(places: np.ndarray, shards: int) -> np.ndarray:
     return (((places >> TOP) * np.uint64(shards)) >> TOP).astype(np.int64)
 
 
-@dataclass(frozen=True)
-class Order:
-    """Hold the final order of a shard's rows: `rows[i]` is the row that comes i-th; `dropped` are left out."""
-
-    rows: np.ndarray
-    dropped: np.ndarray
-
-
-def order_rows(places: np.ndarray, content: list[np.ndarray], shard: int, shards: int, drop_copies: bool) -> Order:
-    """Return the order of the rows of one shard.
+def order_rows(places: np.ndarray, content: list[np.ndarray], shard: int, shards: int, drop_copies: bool) -> np.ndarray:
+    """Return the order of the rows of one shard, without all but one of equal rows where `drop_copies`.
 
     `places` are uint64; `content` holds arrays that together tell rows apart.
     """
     rows, is_copy = _sort(places, content)
     if drop_copies:
-        return Order(rows[~is_copy], rows[is_copy])
+        return rows[~is_copy]
     if is_copy.any():
         moved = places.copy()
         moved[rows] = _move_copies(places[rows], is_copy, shard, shards)
         rows, _ = _sort(moved, content)
-    return Order(rows, np.zeros(0, np.int64))
+    return rows
 
 
 def _sort(places: np.ndarray, content: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-from penstock_dataprep.facts import TimeHistogram
 from penstock_dataprep.hashing import mix64
+from penstock_dataprep.histogram import Histogram
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.spec import EntityHashSplit, LeaveLastSplit, Spec, SplitName, SplitSpec, TimeSplit
 from penstock_dataprep.staged import NULL_WORD, Staged, StagedRows, read_tokens
@@ -107,7 +107,7 @@ class LeaveLastSplitter:
         }[split]
 
 
-def make_splitter(spec: Spec, times: TimeHistogram | None) -> Splitter:
+def make_splitter(spec: Spec, times: Histogram | None) -> Splitter:
     """Return the splitter of a spec, its cuts computed from the times seen.
 
     Raises DataRefused when no cut leaves rows on both sides.
@@ -136,7 +136,7 @@ def wanted_splits(rule: SplitSpec) -> tuple[str, ...]:
     return ("train", *(name for name, is_wanted in wanted.items() if is_wanted))
 
 
-def _cut(times: TimeHistogram | None, fraction: float, column: str) -> int:
+def _cut(times: Histogram | None, fraction: float, column: str) -> int:
     """Return the start of the bucket that leaves the share of rows at or after it closest to `fraction`."""
     if times is None or len(times.counts) == 0:
         raise DataRefused(f"split: no row has a {column}")

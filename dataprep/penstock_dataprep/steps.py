@@ -9,7 +9,7 @@ from apache_beam.pvalue import TaggedOutput
 from pydantic import TypeAdapter
 
 from penstock_dataprep import leave_last, mapping, numbering, shard, vocabulary
-from penstock_dataprep.design import Design, make_design, make_feature
+from penstock_dataprep.design import Design, make_design, make_features
 from penstock_dataprep.elements import ReadBatch, ValidBatch
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
@@ -32,9 +32,7 @@ from penstock_shared.manifest import VocabularyShard
 # What the notes of finished work hold.
 PIECES: TypeAdapter[int] = TypeAdapter(int)
 STAGED: TypeAdapter[tuple[Staged | None, Facts]] = TypeAdapter(tuple[Staged | None, Facts])
-MAPPED: TypeAdapter[tuple[list[tuple[int, mapping.Segment]], Counter[str]]] = TypeAdapter(
-    tuple[list[tuple[int, mapping.Segment]], Counter[str]]
-)
+MAPPED: TypeAdapter[list[tuple[int, mapping.Segment]]] = TypeAdapter(list[tuple[int, mapping.Segment]])
 WRITTEN: TypeAdapter[shard.WrittenShard] = TypeAdapter(shard.WrittenShard)
 
 
@@ -258,17 +256,15 @@ def map_batch(
     design: Design,
     numbered: list[tuple[str, Numbering]],
     indexes: list[int],
-) -> Iterator[tuple[int, mapping.Segment] | TaggedOutput]:
-    """Yield, by shard, where the staged batch's rows with ids are; and out-of-vocabulary values by feature."""
+) -> Iterator[tuple[int, mapping.Segment]]:
+    """Yield, by shard, where the staged batch's rows with ids are."""
     note = f"map/{staged.label}"
-    mapped = recall(job.scratch, note, MAPPED)
-    if mapped is None:
-        mapped = mapping.map_batch(staged, job.targets, splitter, design, dict(numbered), job.scratch)
-        remember(job.scratch, note, MAPPED, mapped)
-    segments, oov = mapped
+    segments = recall(job.scratch, note, MAPPED)
+    if segments is None:
+        segments = mapping.map_batch(staged, job.targets, splitter, design, dict(numbered), job.scratch)
+        remember(job.scratch, note, MAPPED, segments)
     yield from segments
     BOARD.advance("map", staged.rows)
-    yield TaggedOutput("oov", oov)
 
 
 def write_shard(
@@ -290,9 +286,7 @@ def write_shard(
 def _write_shard(
     job: Job, task: shard.ShardTask, segments: Iterable[mapping.Segment], design: Design, facts: Facts
 ) -> shard.WrittenShard:
-    features = tuple(
-        make_feature(target, column, facts) for target, column in zip(job.targets, design.columns, strict=True)
-    )
+    features = make_features(job.targets, design, facts)
     output = job.spec.output
     return shard.write_shard(
         task,
@@ -314,12 +308,6 @@ def publish(
     numbered: list[tuple[str, Numbering]],
     vocabulary_shards: list[tuple[str, int, VocabularyShard]],
     shards: list[shard.WrittenShard],
-    oov: list[Counter[str]],
 ) -> Iterator[str]:
     """Yield the path of the published manifest."""
-    oov_values: Counter[str] = sum(oov, Counter())
-    measured = {name: replace(held, oov=oov_values[name]) for name, held in facts.features.items()}
-    for written in shards:
-        measured |= {name: measured[name].less(dropped) for name, dropped in written.dropped.items()}
-    facts = replace(facts, features=measured)
     yield publish_manifest(job, facts, splitter, design, dict(numbered), vocabulary_shards, shards)

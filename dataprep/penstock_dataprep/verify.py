@@ -1,26 +1,29 @@
 """Read every byte of a dataset and recompute what its manifest claims."""
 
 import concurrent.futures
+import json
 import os
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from penstock_dataprep.blocks import Values, decode_block
 from penstock_dataprep.certificate import Moments, certify, shard_moments
 from penstock_dataprep.examples import decode_examples
-from penstock_dataprep.facts import MEAN_DIGITS
-from penstock_dataprep.measure import Measured
 from penstock_dataprep.progress import BOARD
-from penstock_dataprep.storage import checksum, dataset_folder, exists, join, read_bytes
+from penstock_dataprep.sketch import merge_sketches, sketch_feature, statistics
+from penstock_dataprep.storage import dataset_folder, join, read_bytes
 from penstock_dataprep.tfrecord import unframe
+from penstock_dataprep.verify_files import expect, verify_file
+from penstock_dataprep.verify_vocabulary import verify_vocabulary
 from penstock_shared.errors import DataRefused
-from penstock_shared.features import Feature
-from penstock_shared.manifest import File, Manifest, Shard, Split, content_digest, vocabulary_digest
-from penstock_shared.tokens import first_token_id
+from penstock_shared.features import Feature, Statistics
+from penstock_shared.manifest import Manifest, Shard, Split, content_digest
+from penstock_shared.sketches import FeatureSketch, SplitSketches
+from penstock_shared.strict import parse
+from penstock_shared.tokens import NULL_ID
 
-SUMMATION_SLACK = 1e-12  # of the largest value
 CERTIFICATE_TOLERANCE = 1e-3  # in z: sums over floats may differ in their last digits
 
 
@@ -30,38 +33,45 @@ def verify(manifest: Manifest, path: str) -> int:
     Raises DataRefused naming the first file, and the byte or field in it, that is not as claimed.
     """
     base = dataset_folder(path)
-    claims = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        shards = [(name, split, shard) for name, split in manifest.splits.items() for shard in split.shards]
-        measured = list(pool.map(lambda task: _verify_shard(manifest, base, task[2]), shards))
-        vocabularies = list(pool.map(lambda name: _verify_vocabulary(manifest, base, name), manifest.vocabularies))
-        claims += sum(pool.map(lambda file: _verify_file(base, file), manifest.rejects))
-    claims += 3 * len(shards) + sum(vocabularies)
-    for name, split in manifest.splits.items():
-        offsets = [
-            offset
-            for (owner, _, _), (found, _, _) in zip(shards, measured, strict=True)
-            if owner == name
-            for offset in found
+        checks = [
+            (name, pool.submit(_verify_shard, manifest, base, shard))
+            for name, split in manifest.splits.items()
+            for shard in split.shards
         ]
-        claims += _verify_block_index(base, split, offsets)
-    for position, feature in enumerate(manifest.features):
-        claims += _verify_statistics(feature, [columns[position] for _, columns, _ in measured], path)
-    claims += _verify_certificate(
-        manifest, [(task[0], moments) for task, (_, _, moments) in zip(shards, measured, strict=True)], path
-    )
+        vocabularies = [pool.submit(verify_vocabulary, manifest, base, name) for name in manifest.vocabularies]
+        rejects = [pool.submit(verify_file, base, file) for file in manifest.rejects]
+        claims = sum(check.result() for check in (*vocabularies, *rejects))
+        found = [(name, check.result()) for name, check in checks]
+    claims += 3 * len(found)
+    for name, split in manifest.splits.items():
+        own = [checked for owner, checked in found if owner == name]
+        claims += _verify_block_index(base, split, [offset for checked in own for offset in checked.offsets])
+        claims += _verify_sketches(base, split, [checked.sketches for checked in own])
+    for feature in manifest.features:
+        merged = merge_sketches([checked.sketches[feature.name] for _, checked in found])
+        claims += _verify_statistics(feature, statistics(feature, merged), path)
+    claims += _verify_certificate(manifest, [(owner, checked.moments) for owner, checked in found], path)
     digest = content_digest(manifest.features, manifest.layout, manifest.vocabularies, manifest.splits)
-    _expect(path, "digest", manifest.digest, digest)
+    expect(path, "digest", manifest.digest, digest)
     return claims + 1
 
 
-def _verify_shard(manifest: Manifest, base: str, shard: Shard) -> tuple[list[int], list[Measured], dict[str, Moments]]:
-    """Return (byte offsets of the blocks, measured features, moments of the order) of a shard that is as claimed."""
+@dataclass(frozen=True)
+class Checked:
+    """Hold what was found in a shard that is as claimed."""
+
+    offsets: list[int]
+    sketches: dict[str, FeatureSketch]
+    moments: dict[str, Moments]
+
+
+def _verify_shard(manifest: Manifest, base: str, shard: Shard) -> Checked:
     path = join(base, shard.path)
-    _verify_file(base, shard)
+    verify_file(base, shard)
     reader = READERS[manifest.layout.kind]
     offsets: list[int] = []
-    measured = [Measured() for _ in manifest.features]
+    pieces: list[list[Values]] = [[] for _ in manifest.features]
     found_rows = 0
     for offset, rows, columns in reader(manifest, read_bytes(path), path):
         offsets.append(offset)
@@ -70,19 +80,31 @@ def _verify_shard(manifest: Manifest, base: str, shard: Shard) -> tuple[list[int
             raise DataRefused(
                 f"{path}: the block at byte {offset} has {rows} rows, expected {manifest.layout.rows_per_block}"
             )
-        for held, feature, values in zip(measured, manifest.features, columns, strict=True):
-            vocabulary = manifest.vocabularies[feature.vocabulary] if feature.vocabulary else None
-            held.add(feature, vocabulary, rows, values, f"{path}: the block at byte {offset}")
+        for held, feature, values in zip(pieces, manifest.features, columns, strict=True):
+            if feature.vocabulary:
+                _verify_ids(feature, values, manifest.vocabularies[feature.vocabulary].size, path, offset)
+            held.append(values)
         found_rows += rows
         BOARD.advance("verify", rows)
-    _expect(path, "rows", shard.rows, found_rows)
-    _expect(path, "blocks", shard.blocks, len(offsets))
-    whole = [Values(np.concatenate(held.numbers)) if held.numbers else Values(np.zeros(0)) for held in measured]
-    scalars = [feature for feature in manifest.features if feature.lengths is None and not feature.nullable]
-    certified = shard_moments(
-        tuple(scalars), [held for held, feature in zip(whole, manifest.features, strict=True) if feature in scalars]
-    )
-    return offsets, measured, certified
+    expect(path, "rows", shard.rows, found_rows)
+    expect(path, "blocks", shard.blocks, len(offsets))
+    whole = [Values.concatenate(held) for held in pieces]
+    buckets = {name: vocabulary.oov_buckets for name, vocabulary in manifest.vocabularies.items()}
+    sketches = {
+        feature.name: sketch_feature(feature, held, found_rows, buckets.get(feature.vocabulary or ""))
+        for feature, held in zip(manifest.features, whole, strict=True)
+    }
+    return Checked(offsets, sketches, shard_moments(manifest.features, whole))
+
+
+def _verify_ids(feature: Feature, values: Values, size: int, path: str, offset: int) -> None:
+    smallest, largest = int(values.numbers.min(initial=NULL_ID)), int(values.numbers.max(initial=NULL_ID))
+    if smallest < NULL_ID or largest >= size:
+        raise DataRefused(
+            f"{path}: the block at byte {offset}: feature {feature.name} holds the id "
+            f"{largest if largest >= size else smallest}, expected {NULL_ID} to {size - 1}, "
+            f"the ids of vocabulary {feature.vocabulary}"
+        )
 
 
 def _read_blocks(manifest: Manifest, content: bytes, path: str) -> list[tuple[int, int, list[Values]]]:
@@ -108,30 +130,8 @@ READERS: dict[str, Callable[[Manifest, bytes, str], list[tuple[int, int, list[Va
 }
 
 
-def _verify_file(base: str, file: File) -> int:
-    path = join(base, file.path)
-    if not exists(path):
-        raise DataRefused(f"{path}: missing; the manifest lists it with {file.bytes} bytes")
-    size, crc32c = checksum(path)
-    if size != file.bytes:
-        verb = "truncated" if size < file.bytes else "longer than written"
-        raise DataRefused(f"{path}: {verb}: found {size} bytes, the manifest says {file.bytes}")
-    if crc32c != file.crc32c:
-        raise DataRefused(f"{path}: corrupt: its crc32c is {crc32c}, the manifest says {file.crc32c}{_where(path)}")
-    return 2
-
-
-def _where(path: str) -> str:
-    try:
-        for _ in unframe(read_bytes(path), path):
-            pass
-    except DataRefused as fault:
-        return f" ({str(fault).removeprefix(path + ': ')})"
-    return ""
-
-
 def _verify_block_index(base: str, split: Split, offsets: list[int]) -> int:
-    claims = _verify_file(base, split.block_index)
+    claims = verify_file(base, split.block_index)
     path = join(base, split.block_index.path)
     indexed = np.frombuffer(read_bytes(path), "<u8")
     if indexed.tolist() != offsets:
@@ -139,69 +139,23 @@ def _verify_block_index(base: str, split: Split, offsets: list[int]) -> int:
     return claims + 1
 
 
-def _verify_vocabulary(manifest: Manifest, base: str, name: str) -> int:
-    """Check a vocabulary's tokens: as many as claimed, descending counts, ties by ascending and distinct tokens."""
-    held = manifest.vocabularies[name]
-    last: tuple[int, bytes | int] | None = None
-    total = 0
-    for shard in held.shards:
-        path = join(base, shard.path)
-        _verify_file(base, shard)
-        tokens = 0
-        for offset, payload in unframe(read_bytes(path), path):
-            rows, (token, count) = decode_block(held.columns, payload, f"{path}: the record at byte {offset}")
-            tokens += rows
-            for entry in _entries(token, count):
-                if last is not None and (-entry[0], entry[1]) <= (-last[0], last[1]):
-                    raise DataRefused(f"{path}: token {entry[1]!r} does not come after {last[1]!r} by count and token")
-                if entry[0] < held.min_count:
-                    raise DataRefused(
-                        f"{path}: token {entry[1]!r} has count {entry[0]}, below min_count {held.min_count}"
-                    )
-                last = entry
-        _expect(path, "tokens", shard.tokens, tokens)
-        total += tokens
-    where = f"vocabulary {name}"
-    _expect(where, "tokens", held.tokens, total)
-    _expect(where, "size", held.size, first_token_id(held.oov_buckets) + total)
-    _expect(where, "digest", held.digest, vocabulary_digest(held.oov_buckets, held.columns, held.shards))
-    return 3 * len(held.shards) + 3
+def _verify_sketches(base: str, split: Split, sketches: list[dict[str, FeatureSketch]]) -> int:
+    if split.statistics is None:
+        return 0
+    claims = verify_file(base, split.statistics)
+    path = join(base, split.statistics.path)
+    claimed = parse(SplitSketches, json.loads(read_bytes(path)), path, DataRefused)
+    expect(path, "shards", len(claimed.shards), len(sketches))
+    for position, (held, found) in enumerate(zip(claimed.shards, sketches, strict=True)):
+        for name, sketch in found.items():
+            expect(f"{path}: shards.{position}", name, held.get(name), sketch)
+    return claims + len(sketches)
 
 
-def _entries(token: Values, count: Values) -> list[tuple[int, bytes | int]]:
-    counts = count.numbers.tolist()
-    if token.lengths is None:
-        return list(zip(counts, token.numbers.tolist(), strict=True))
-    content = token.numbers.tobytes()
-    ends = np.cumsum(token.lengths, dtype=np.int64)
-    starts = ends - token.lengths
-    return [(held, content[start:end]) for held, start, end in zip(counts, starts.tolist(), ends.tolist(), strict=True)]
-
-
-def _verify_statistics(feature: Feature, parts: list[Measured], path: str) -> int:
-    claimed = feature.statistics
-    where = f"{path}: statistics of {feature.name}"
-    sums: Counter[str] = sum((part.sums for part in parts), Counter())
-    for quantity in ("rows", "nulls", "values"):
-        _expect(where, quantity, getattr(claimed, quantity), sums[quantity])
-    _expect(where, "oov", claimed.oov, sums["oov"] if feature.vocabulary else None)
-    smallest = min((part.smallest for part in parts if part.smallest is not None), default=None)
-    largest = max((part.largest for part in parts if part.largest is not None), default=None)
-    _expect(where, "smallest", claimed.smallest, smallest)
-    _expect(where, "largest", claimed.largest, largest)
-    mean = None if smallest is None else sum(part.total for part in parts) / sums["values"]
-    if not _is_mean(claimed.mean, mean, max(abs(smallest or 0), abs(largest or 0))):
-        _expect(where, "mean", claimed.mean, mean)
-    longest = max((part.longest for part in parts), default=0)
-    _expect(where, "longest", claimed.longest, longest if feature.lengths else None)
-    return 8
-
-
-def _is_mean(claimed: float | None, found: float | None, scale: float) -> bool:
-    if claimed is None or found is None:
-        return claimed is found
-    # The claim was rounded; and where values cancel out, what is left of their sum depends on its order.
-    return abs(claimed - found) <= 10.0 ** (1 - MEAN_DIGITS) * abs(found) + SUMMATION_SLACK * scale
+def _verify_statistics(feature: Feature, found: Statistics, path: str) -> int:
+    for quantity, claimed in feature.statistics:
+        expect(f"{path}: statistics of {feature.name}", quantity, claimed, getattr(found, quantity))
+    return len(Statistics.model_fields)
 
 
 def _verify_certificate(manifest: Manifest, moments: list[tuple[str, dict[str, Moments]]], path: str) -> int:
@@ -213,11 +167,6 @@ def _verify_certificate(manifest: Manifest, moments: list[tuple[str, dict[str, M
         for statistic, z in scores.items():
             measured = found.z.get(split, {}).get(statistic)
             if measured is None or abs(measured - z) > CERTIFICATE_TOLERANCE * max(1.0, abs(z)):
-                _expect(f"{path}: shuffle.certificate.z.{split}", statistic, z, measured)
-    _expect(f"{path}: shuffle.certificate", "passes", claimed.passes, found.passes)
+                expect(f"{path}: shuffle.certificate.z.{split}", statistic, z, measured)
+    expect(f"{path}: shuffle.certificate", "passes", claimed.passes, found.passes)
     return sum(len(scores) for scores in claimed.z.values()) + 1
-
-
-def _expect(where: str, quantity: str, claimed: object, found: object) -> None:
-    if claimed != found:
-        raise DataRefused(f"{where}: {quantity}: found {found}, the manifest says {claimed}")

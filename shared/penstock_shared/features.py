@@ -16,7 +16,8 @@ class Statistics(Strict):
 
     `rows` counts rows, `nulls` rows without a value, `values` the values (list features have many to a row),
     `oov` the values outside the vocabulary. `mean` is rounded to 9 significant digits, so that it does not
-    depend on the order of summation.
+    depend on the order of summation. `distinct` is an estimate (see penstock_shared.sketches) and `quantiles`, by name
+    such as p50, are exact to a bucket of the merged histogram.
     """
 
     rows: int
@@ -27,6 +28,8 @@ class Statistics(Strict):
     largest: int | float | None = None
     mean: float | None = None
     longest: int | None = None
+    distinct: int | None = None
+    quantiles: dict[str, int | float] | None = None
 
 
 class Feature(Strict):

@@ -62,6 +62,7 @@ class Split(Strict):
     bytes: Count
     shards: tuple[Shard, ...]
     block_index: File
+    statistics: File | None = None
 
     @model_validator(mode="after")
     def _adds_up(self) -> "Split":
