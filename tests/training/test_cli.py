@@ -53,7 +53,11 @@ def test_the_flags_are_few_and_pinned(capsys: pytest.CaptureFixture[str], verb: 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["fit", "absent.yaml", "--dataset", "MANIFEST", "--workdir", "run"], 2, "absent.yaml: no such file"),
+        (
+            ["fit", "absent.yaml", "--dataset", "MANIFEST", "--workdir", "run"],
+            2,
+            "absent.yaml: cannot be read: No such file",
+        ),
         (
             ["fit", "wrong.yaml", "--dataset", "MANIFEST", "--workdir", "run"],
             2,

@@ -21,6 +21,16 @@ def test_a_version_folder_opens_like_its_manifest(events: Path) -> None:
     assert open_dataset(str(events.parent)) == open_dataset(str(events))
 
 
+@pytest.mark.parametrize(
+    ("folder", "path"), [("v1", "manifest.json"), ("v1/train", "../manifest.json"), (".", "v1/manifest.json")]
+)
+def test_relative_paths_lead_to_the_files(
+    events: Path, monkeypatch: pytest.MonkeyPatch, folder: str, path: str
+) -> None:
+    monkeypatch.chdir(events.parent.parent / folder)
+    check_files(open_dataset(path), ["train", "test"])
+
+
 def test_nothing_there_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserMistake, match="no such file"):
         open_dataset(str(tmp_path / "absent.json"))

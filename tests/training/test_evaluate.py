@@ -9,7 +9,7 @@ from penstock_training.inputs import match
 from penstock_training.recipe import parse_recipe
 from penstock_training.rows import SplitRows
 from penstock_training.scorers import Scorer
-from penstock_training.vocabulary import load_tokens
+from penstock_training.vocabulary import load_counts
 
 RECIPE = """
 task: {task}
@@ -25,7 +25,7 @@ def evaluator(
 ) -> Evaluator:
     recipe = parse_recipe(RECIPE.format(task=task, loss=loss, k=k, filter_seen=filter_seen), "r")
     dataset = open_dataset(str(events))
-    counts = load_tokens(dataset, "item_id").counts_by_id()
+    counts = load_counts(dataset, "item_id")
     return Evaluator(recipe, dataset, match(recipe, "r", dataset), counts)
 
 

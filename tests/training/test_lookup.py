@@ -52,7 +52,7 @@ def held(vocabulary: TinyVocabulary) -> Tokens:
     tokens = np.empty(len(vocabulary.ids), object)
     tokens[:] = [token.encode() if isinstance(token, str) else token for token in vocabulary.ids]
     dtype = object if vocabulary.token_dtype == "string" else np.int64
-    return Tokens(described, tokens.astype(dtype), np.ones(len(tokens), np.int64))
+    return Tokens(described, tokens.astype(dtype))
 
 
 @settings(deadline=None, max_examples=30)

@@ -8,7 +8,7 @@ from tiny_dataset import TinyColumn, TinyVocabulary, write_dataset
 from penstock_dataprep.blocks import Values
 from penstock_shared import DataRefused
 from penstock_training.dataset import open_dataset
-from penstock_training.vocabulary import load_tokens
+from penstock_training.vocabulary import load_counts, load_tokens
 
 STRINGS = {f"t{number}" + "é" * (number % 30): 5000 - number for number in range(2500)} | {"": 7, "nul\0": 9}
 INTEGERS = {-(2**63): 9, 2**63 - 1: 8, 0: 7, 5: 1}
@@ -19,10 +19,11 @@ def test_tokens_and_counts_are_read_back(tmp_path: Path, dtype: str, counts: dic
     vocabulary = TinyVocabulary(dtype, Counter(counts), min_count=2, oov_buckets=3)
     columns = [TinyColumn("id", "item", "int32", "u16", vocabulary="id")]
     path = write_dataset(tmp_path, columns, {"train": [{"id": Values(np.array([1]))}]}, {"id": vocabulary})
-    held = load_tokens(open_dataset(str(path)), "id")
+    dataset = open_dataset(str(path))
+    held = load_tokens(dataset, "id")
     tokens = [token.decode() if isinstance(token, bytes) else token for token in held.tokens.tolist()]
     assert {token: held.first_id + place for place, token in enumerate(tokens)} == vocabulary.ids
-    by_id = held.counts_by_id()
+    by_id = load_counts(dataset, "id")
     assert len(by_id) == vocabulary.size
     assert all(by_id[id_] == counts[token] for token, id_ in vocabulary.ids.items())
     assert by_id.sum() == pytest.approx(sum(counts.values()))

@@ -3,8 +3,9 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from penstock_shared.errors import PenstockError
+from penstock_shared.errors import PenstockError, UserMistake
 
 DESCRIPTION = """Train a recommender from a penstock dataset, judge it, export it and ask it.
 
@@ -92,13 +93,25 @@ def _positive(text: str) -> int:
     return number
 
 
-# TensorFlow takes seconds to import, so that each verb imports it only when it runs.
+# TensorFlow takes seconds to import: a verb imports it only when it runs, and fit only once its recipe is well formed.
 
 
 def _fit(flags: argparse.Namespace) -> None:
+    from penstock_training.recipe import parse_recipe
+
+    if "://" not in flags.recipe:
+        parse_recipe(_local_bytes(flags.recipe), flags.recipe)
+
     from penstock_training.train import fit
 
     fit(flags.recipe, flags.dataset, flags.workdir)
+
+
+def _local_bytes(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as fault:
+        raise UserMistake(f"{path}: cannot be read: {fault.strerror}; give the path of a recipe, a YAML file") from None
 
 
 def _evaluate(flags: argparse.Namespace) -> None:

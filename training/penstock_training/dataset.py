@@ -70,11 +70,8 @@ def open_dataset(path: str) -> Dataset:
     if digest != manifest.digest:
         raise DataRefused(f"{path}: digest: found {manifest.digest}, but its content has {digest}; was it edited?")
     version_folder = posixpath.dirname(path) or "."
-    folder = (
-        posixpath.dirname(version_folder)
-        if posixpath.basename(version_folder) != "."
-        else posixpath.join(version_folder, "..")
-    )
+    named = posixpath.basename(version_folder) not in (".", "..")
+    folder = posixpath.dirname(version_folder) if named else posixpath.join(version_folder, "..")
     return Dataset(manifest, path, folder or ".")
 
 

@@ -12,9 +12,9 @@ from penstock_shared.manifest import Manifest
 from penstock_training.dataset import Dataset
 from penstock_training.decode import DECODERS, Values
 from penstock_training.order import BlockTable, epoch_order, start_of_step, window_rows, window_seed
-from penstock_training.pack import WORDS, Packed, Packing
+from penstock_training.pack import Packed, Packing
 
-WEIGHT = "weight"
+WEIGHT = "row.weight"
 # Calls at a time, measured best on few cores (benchmarks/feed.py); more hide a slow storage but fight for the cache.
 PARALLEL_BLOCKS = 4
 PARALLEL_WINDOWS = 3
@@ -48,9 +48,10 @@ class Feed:
         key = tf.constant(window_seed(seed, epoch), tf.int32)
 
         def permute(window: tf.Tensor, packed: Packed) -> Packed:
-            rows = tf.range(tf.shape(packed[WORDS])[0])
+            rows = tf.range(tf.shape(packed[0])[0])
             order = tf.random.experimental.stateless_shuffle(rows, key ^ tf.stack([window, 0]), alg="philox")
-            return {name: tf.gather(tensor, order) for name, tensor in packed.items()}
+            permuted: Packed = tf.nest.map_structure(lambda tensor: tf.gather(tensor, order), packed)
+            return permuted
 
         windows = self._packed_blocks(blocks, start.block, start.skip_rows).rebatch(rows_per_window)
         numbers = tf.data.Dataset.range(start.window, start.window + len(blocks.rows) + 1, output_type=tf.int32)
@@ -62,16 +63,14 @@ class Feed:
         return unpacked.prefetch(PREFETCHED_BATCHES).with_options(_options())
 
     def evaluation_batches(self) -> tf.data.Dataset:
-        """Return every row once, in the shards' order; `weight` is 0 on the rows that fill up the last batch."""
+        """Return every row once, in the shards' order; WEIGHT is 0 on the rows that fill up the last batch."""
 
-        def pad(packed: Packed) -> dict[str, tf.Tensor]:
-            rows = tf.shape(packed[WORDS])[0]
-            filled = {
-                name: tf.pad(tensor, [[0, self.batch_rows - rows]] + [[0, 0]] * (len(tensor.shape) - 1))
-                for name, tensor in packed.items()
-            }
+        def pad(*packed: tf.Tensor) -> dict[str, tf.Tensor]:
+            rows = tf.shape(packed[0])[0]
+            missing = self.batch_rows - rows
+            filled = tf.nest.map_structure(lambda tensor: tf.pad(tensor, [[0, missing], [0, 0]]), packed)
             weight = tf.cast(tf.range(self.batch_rows) < rows, tf.float32)
-            return {**self._unpack(filled), WEIGHT: weight}
+            return {**self._unpack(*filled), WEIGHT: weight}
 
         batches = self._packed_blocks(self.blocks, 0, 0).rebatch(self.batch_rows)
         padded = batches.map(pad, num_parallel_calls=PARALLEL_WINDOWS, deterministic=True)
@@ -87,11 +86,12 @@ class Feed:
 
         def read(shard: tf.Tensor, offset: tf.Tensor, size: tf.Tensor, rows: tf.Tensor, skip: tf.Tensor) -> Packed:
             named = read_block(self._manifest, paths[shard], offset, size, rows)
-            return {name: tensor[skip:] for name, tensor in self._packing.pack(named).items()}
+            packed: Packed = tf.nest.map_structure(lambda tensor: tensor[skip:], self._packing.pack(named))
+            return packed
 
         return places.map(read, num_parallel_calls=PARALLEL_BLOCKS, deterministic=True)
 
-    def _unpack(self, packed: Packed) -> dict[str, tf.Tensor]:
+    def _unpack(self, *packed: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._packing.unpack(packed, self.batch_rows)
 
 

@@ -15,12 +15,12 @@ from penstock_training.decode import SHORTEST_STATIC_LENGTH, Values, densify
 
 PRESENT_SUFFIX = ".present"
 MASK_SUFFIX = ".mask"
-WORDS = "words"
 WIDE_STORAGES = ("i64",)
 FLOAT_STORAGES = ("f16", "bf16", "f32")
 DTYPES = {"int32": tf.int32, "int64": tf.int64, "float32": tf.float32}
 
-Packed = dict[str, tf.Tensor]
+# The scalar columns, int32 [rows, words]; each list column by its name, [rows, static length].
+Packed = tuple[tf.Tensor, dict[str, tf.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -41,32 +41,32 @@ class Packing:
         return cls(features, lengths)
 
     def pack(self, columns: dict[str, Values]) -> Packed:
-        """Return {"words": int32 [rows, words], and for each list column its name: [rows, static length]}."""
+        """Return a block's columns packed."""
         words: list[tf.Tensor] = []
-        packed: Packed = {}
+        lists: dict[str, tf.Tensor] = {}
         for feature in self.features:
             values = columns[feature.name]
             if feature.lengths is not None:
                 static_length = self.static_lengths[feature.name]
-                packed[feature.name] = densify(values, static_length)
+                lists[feature.name] = densify(values, static_length)
                 words.append(tf.minimum(values.lengths, static_length))
                 continue
             words += _words(values.numbers, feature)
             if values.present is not None:
                 words.append(tf.cast(values.present, tf.int32))
-        packed[WORDS] = tf.transpose(tf.stack(words))
-        return packed
+        return tf.transpose(tf.stack(words)), lists
 
-    def unpack(self, packed: Packed, rows: int) -> dict[str, tf.Tensor]:
-        """Return a batch of exactly `rows` rows: features by name, with `.present` and `.mask` where they apply."""
-        words = iter(tf.unstack(tf.ensure_shape(packed[WORDS], [rows, self._word_count()]), axis=1))
+    def unpack(self, packed: Packed, batch_rows: int) -> dict[str, tf.Tensor]:
+        """Return a batch of exactly `batch_rows` rows: features by name, with `.present` and `.mask`."""
+        matrix, lists = packed
+        words = iter(tf.unstack(tf.ensure_shape(matrix, [batch_rows, self._word_count()]), axis=1))
         batch: dict[str, tf.Tensor] = {}
         for feature in self.features:
             dtype = DTYPES[feature.dtype]
             if feature.lengths is not None:
                 static_length = self.static_lengths[feature.name]
                 mask = tf.sequence_mask(next(words), static_length)
-                numbers = tf.cast(tf.ensure_shape(packed[feature.name], [rows, static_length]), dtype)
+                numbers = tf.cast(tf.ensure_shape(lists[feature.name], [batch_rows, static_length]), dtype)
                 batch[feature.name] = tf.where(mask, numbers, tf.cast(feature.padding, dtype))
                 batch[feature.name + MASK_SUFFIX] = mask
                 continue

@@ -14,7 +14,7 @@ from penstock_training.recipe import Recipe
 from penstock_training.rows import SplitRows
 from penstock_training.scorers import Scorer, model_scorer
 from penstock_training.step import Trainer
-from penstock_training.vocabulary import load_tokens
+from penstock_training.vocabulary import load_counts
 
 # Rows are globally shuffled on disk, so that the first ones are a fair sample.
 MEAN_LABEL_ROWS = 1 << 16
@@ -55,7 +55,7 @@ def check_run(recipe: Recipe, recipe_path: str, dataset: Dataset) -> Inputs:
 
 def build_run(recipe: Recipe, dataset: Dataset, inputs: Inputs) -> Run:
     """Load the counts and build the model at its first weights; sizes all come from the manifest."""
-    item_counts = load_tokens(dataset, str(inputs.item.vocabulary)).counts_by_id()
+    item_counts = load_counts(dataset, str(inputs.item.vocabulary))
     model = build_model(recipe, inputs.user_vocabulary.size, item_counts, _mean_label(recipe, dataset, inputs))
     return Run(
         recipe,

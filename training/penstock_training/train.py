@@ -49,7 +49,7 @@ def fit(recipe_path: str, manifest_path: str, workdir_path: str) -> None:
 
         # 4. Train epoch by epoch.
         summaries = tf.summary.create_file_writer(workdir.tensorboard)
-        for epoch in range(first_step // run.steps_per_epoch, recipe.training.epochs):
+        for epoch in range(max(0, first_step - 1) // run.steps_per_epoch, recipe.training.epochs):
             _train_epoch(run, epoch, checkpoints, progress, summaries)
             if _is_due(epoch + 1, recipe.evaluation.every_epochs) and epoch + 1 < recipe.training.epochs:
                 _evaluate_epoch(run, epoch + 1, workdir, progress, summaries)
@@ -110,15 +110,17 @@ def _train_epoch(
 def _evaluate_epoch(
     run: Run, epoch: int, workdir: Workdir, progress: TrainingProgress, summaries: tf.summary.SummaryWriter
 ) -> None:
+    step, history = int(run.trainer.steps_taken), workdir.history()
+    if any(line["step"] == step for line in history):
+        return
     result = run.evaluator.evaluate(run.scorer())
-    step = int(run.trainer.steps_taken)
     line = {
         "step": step,
         "epoch": epoch,
         **{name: value for name, (value, _) in result.metrics.items()},
         "stamp": result.stamp,
     }
-    workdir.write_history([*workdir.history(), line])
+    workdir.write_history([*history, line])
     with summaries.as_default():
         for name, (value, _) in result.metrics.items():
             tf.summary.scalar(name.replace("@", "_at_"), value, step)

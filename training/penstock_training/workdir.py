@@ -47,6 +47,7 @@ class Workdir:
         """
         if tf.io.gfile.exists(self.path(RUN_NAME)):
             self._refuse_another(recipe, dataset)
+            write_text(self.path(RECIPE_NAME), dump_recipe(recipe))
             return True
         if tf.io.gfile.exists(self.folder) and tf.io.gfile.listdir(self.folder):
             raise UserMistake(f"{self.folder}: is not empty and holds no {RUN_NAME}; give a new folder, or a run's")
