@@ -22,7 +22,7 @@ from penstock_dataprep.progress import BOARD, shown
 from penstock_dataprep.refusal import FILE_NAME, noted
 from penstock_dataprep.sources import FORMATS, ROW_COLUMN, with_row_column
 from penstock_dataprep.spec import Spec
-from penstock_dataprep.storage import exists, filesystem, join, make_folder, read_bytes, remove
+from penstock_dataprep.storage import exists, filesystem, join, make_folder, read_bytes, remove, remove_unfinished
 from penstock_dataprep.targets import resolve_targets
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 from penstock_shared.layout import LAYOUT_VERSION
@@ -59,6 +59,7 @@ def _build_locked(job: Job, runner_flags: list[str]) -> None:
     """Run the job, going on from what an earlier attempt finished; a refusal leaves nothing behind."""
     forget_unflushed(job.scratch)
     remove(job.scratch.path(FILE_NAME))
+    remove_unfinished(job.folder)
     BOARD.clear()
     BOARD.start("read", job.rows_expected)
     try:

@@ -14,6 +14,8 @@ import pyarrow as pa
 from penstock_shared.errors import PenstockError, UserMistake
 from penstock_shared.manifest import File
 
+UNFINISHED = ".tmp"
+
 
 def filesystem(path: str) -> tuple[Any, str]:
     """Return (fsspec filesystem, path inside it) of a path or URL."""
@@ -61,7 +63,7 @@ def write_bytes(path: str, parts: Iterable[bytes]) -> tuple[int, str]:
         with system.open(inner, "wb") as file:
             return _write_parts(file, parts)
     target = Path(inner)
-    beside = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
+    beside = target.with_name(f"{target.name}.{uuid.uuid4().hex}{UNFINISHED}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb", buffering=1 << 20) as file:
@@ -133,6 +135,13 @@ def dataset_folder(manifest_path: str) -> str:
     if is_local(manifest_path):
         return str(Path(manifest_path).resolve().parent.parent)
     return manifest_path.rsplit("/", 2)[0]
+
+
+def remove_unfinished(folder: str) -> None:
+    """Remove what writers that were killed left beside the places of their files; a bucket has no such files."""
+    if is_local(folder):
+        for path in Path(folder).rglob(f"*{UNFINISHED}"):
+            path.unlink()
 
 
 def join(*parts: str) -> str:

@@ -54,3 +54,14 @@ def test_a_killed_build_leaves_nothing_to_read_and_can_be_run_again(files: list[
     assert [path for path in left_behind(out) if path.endswith(".tmp")] == []
     names = {str(path.relative_to(version)) for path in version.rglob("*")}
     assert names == {str(path.relative_to(undisturbed.path.parent)) for path in undisturbed.path.parent.rglob("*")}
+
+
+def test_what_a_killed_writer_left_is_not_published(files: list[str], tmp_path: Path) -> None:
+    document = rich_spec(files)
+    version = build(document, tmp_path / "elsewhere").manifest.version
+    half_written = tmp_path / "datasets" / "log" / version / "train" / "00000-of-00004.tfrecord.0123456789abcdef.tmp"
+    half_written.parent.mkdir(parents=True)
+    half_written.write_bytes(b"half")
+    built = build(document, tmp_path / "datasets")
+    assert built.path.parent.name == version
+    assert not half_written.exists()
