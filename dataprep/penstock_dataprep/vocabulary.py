@@ -25,7 +25,7 @@ KEYS_PER_PARTITION = 64  # sampled keys; the sizes of ranges vary by some percen
 
 def partition_bits(tokens: int) -> int:
     """Return the number of leading hash bits that cut `tokens` tokens into partitions of bounded size."""
-    return max(0, (-(-tokens // TOKENS_PER_PARTITION) - 1).bit_length())
+    return (max(1, -(-tokens // TOKENS_PER_PARTITION)) - 1).bit_length()
 
 
 def count_codes(codes: np.ndarray, tokens: int, mask: np.ndarray | None) -> np.ndarray:

@@ -1,0 +1,213 @@
+"""Hold counting, ranking and numbering to a plain-Python reference, also when cut into partitions and shards."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from logs import Built, build, plain_log, plain_spec, ranked, vocabulary_tokens, write_parquet
+
+from penstock_dataprep import numbering, vocabulary
+from penstock_dataprep.hashing import hash_tokens
+from penstock_dataprep.numbering import Numbering
+from penstock_dataprep.scratch import Scratch
+from penstock_dataprep.spec import VocabularySpec
+from penstock_dataprep.verify import verify
+from penstock_shared import DataRefused
+
+INTEGERS = st.one_of(st.integers(-3, 12), st.integers(-(2**63), 2**63 - 1))
+TEXTS = st.one_of(st.sampled_from(["", "a", "b", "ab", "é", "z", "\U0001f600"]), st.text(max_size=5))
+BATCHES = st.one_of(
+    st.lists(st.lists(st.one_of(st.none(), INTEGERS), max_size=30), min_size=1, max_size=4),
+    st.lists(st.lists(st.one_of(st.none(), TEXTS), max_size=30), min_size=1, max_size=4),
+)
+
+
+def number(batches: list[list[Any]], rules: VocabularySpec, bits: int, scratch: Scratch) -> Numbering:
+    """Take batches of values through the steps of the pipeline, without Beam."""
+    is_text = any(isinstance(value, str) for value in itertools.chain(*batches))
+    partitions: dict[int, list[pa.RecordBatch]] = {}
+    for values in batches:
+        encoded = pa.array(values, pa.string() if is_text else pa.int64()).dictionary_encode()
+        codes = encoded.indices.fill_null(-1).to_numpy()
+        counts = vocabulary.count_codes(codes, len(encoded.dictionary), None)
+        table = vocabulary.count_table(encoded.dictionary, hash_tokens(encoded.dictionary), counts)
+        for partition, piece in enumerate(vocabulary.cut_by_hash(table, bits)):
+            partitions.setdefault(partition, []).append(piece)
+    assert len(partitions) == 2**bits
+    merged: list[vocabulary.Merged] = []
+    for partition, tables in partitions.items():
+        admitted, below = vocabulary.admit(vocabulary.merge_counts(tables, "columns.x"), rules)
+        keys = vocabulary.sample_keys(admitted)
+        merged.append(vocabulary.Merged("x", partition, admitted.num_rows, below, keys))
+        scratch.write_batches(merged[-1].file, [admitted])
+    splitters = vocabulary.choose_splitters(merged)
+    dealt: dict[int, list[pa.RecordBatch]] = {}
+    for held in merged:
+        for number_of_range, table in vocabulary.cut_by_range(scratch.read_batch(held.file), splitters).items():
+            dealt.setdefault(number_of_range, []).append(table)
+    ranges = []
+    for number_of_range, tables in dealt.items():
+        table = vocabulary.sort_range(tables)
+        ranges.append(vocabulary.Range.of("x", number_of_range, table))
+        scratch.write_batches(ranges[-1].file, [table])
+        ranks = vocabulary.cut_by_hash(vocabulary.rank_table(table), numbering.index_bits(merged))
+        scratch.write_batches(ranges[-1].ranks_file, ranks)
+    return numbering.number("x", rules, "string" if is_text else "int64", ("x",), merged, ranges, scratch)
+
+
+SMALL = {
+    (vocabulary, "TOKENS_PER_PARTITION"): 16,
+    (vocabulary, "TOKENS_PER_RANGE"): 7,
+    (vocabulary, "KEYS_PER_PARTITION"): 5,
+    (numbering, "TOKENS_PER_SHARD"): 64,
+    (numbering, "TOKENS_PER_BLOCK"): 10,
+}
+REAL = {place: getattr(*place) for place in SMALL}
+
+
+@contextmanager
+def sizes(chosen: dict[tuple[ModuleType, str], int]) -> Iterator[None]:
+    """Set how many tokens partitions, ranges, files and blocks hold."""
+    with pytest.MonkeyPatch.context() as patch:
+        for (module, name), value in chosen.items():
+            patch.setattr(module, name, value)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cut_into_small_pieces() -> Iterator[None]:
+    with sizes(SMALL):
+        yield
+
+
+@settings(max_examples=80)
+@given(BATCHES, st.integers(1, 4), st.one_of(st.none(), st.integers(1, 6)), st.integers(0, 3))
+def test_ids_are_those_of_plain_python(
+    batches: list[list[Any]], min_count: int, max_size: int | None, bits: int
+) -> None:
+    rules = VocabularySpec(min_count=min_count, max_size=max_size, oov_buckets=3)
+    values = [value for batch in batches for value in batch]
+    expected = ranked(values, min_count, max_size)
+    with TemporaryDirectory() as folder:
+        scratch = Scratch(folder)
+        held = number(batches, rules, bits, scratch)
+        found = numbering.read_pieces(held.pieces, scratch) if held.pieces else None
+        pairs = [] if found is None else list(zip(found["token"].to_pylist(), found["count"].to_pylist(), strict=True))
+        assert pairs == expected
+        assert (held.tokens, held.size) == (len(expected), len(expected) + 5)
+        assert held.counted == sum(value is not None for value in values)
+        assert held.covered == sum(count for _, count in expected)
+        for partition in range(2**held.index_bits):
+            numbering.write_index(held, partition, scratch)
+        tokens = list(dict.fromkeys(value for value in values if value is not None))
+        kind = pa.string() if held.token_dtype == "string" else pa.int64()
+        ids = numbering.token_index(held, scratch).find(hash_tokens(pa.array(tokens, kind)))
+        places = {token: place + 5 for place, (token, _) in enumerate(expected)}
+        assert ids.tolist() == [places.get(token, 0) for token in tokens]
+
+
+ROWS = st.lists(st.tuples(st.integers(1, 4), TEXTS), max_size=60, unique_by=lambda row: row[1])
+
+
+@given(ROWS, st.lists(st.tuples(st.integers(1, 5), TEXTS), max_size=4))
+def test_ranges_follow_each_other_wherever_they_are_cut(
+    rows: list[tuple[int, str]], keys: list[tuple[int, str]]
+) -> None:
+    def rank(row: tuple[int, str]) -> tuple[int, bytes]:
+        return -row[0], row[1].encode()
+
+    tokens = pa.array([token for _, token in rows], pa.string())
+    table = vocabulary.count_table(tokens, hash_tokens(tokens), np.array([count for count, _ in rows], np.int64))
+    cut = vocabulary.cut_by_range(table, sorted(keys, key=rank))
+    found = []
+    for number_of_range in sorted(cut):
+        ordered = vocabulary.sort_range([cut[number_of_range]])
+        found += zip(ordered["count"].to_pylist(), ordered["token"].to_pylist(), strict=True)
+    assert found == sorted(rows, key=rank)
+
+
+@pytest.mark.parametrize(("tokens", "bits"), [(0, 0), (1, 0), (16, 0), (17, 1), (32, 1), (33, 2), (1000, 6)])
+def test_partitions_are_of_bounded_size(tokens: int, bits: int) -> None:
+    assert vocabulary.partition_bits(tokens) == bits
+
+
+def test_two_tokens_of_one_hash_are_refused_by_name() -> None:
+    tables = [
+        vocabulary.count_table(pa.array(tokens), np.array(hashes, np.uint64), np.ones(len(tokens), np.int64))
+        for tokens, hashes in ((["left", "other"], [7, 8]), (["right", "other"], [7, 8]))
+    ]
+    with pytest.raises(
+        DataRefused, match=r"columns\.x: tokens '(left|right)' and '(left|right)' have the same 64-bit hash; rename one"
+    ):
+        vocabulary.merge_counts(tables, "columns.x")
+    same = vocabulary.merge_counts([tables[0], tables[0]], "columns.x")
+    assert dict(zip(same["token"].to_pylist(), same["count"].to_pylist(), strict=True)) == {"left": 2, "other": 2}
+
+
+def test_batches_without_a_token_count_to_nothing() -> None:
+    nothing = vocabulary.count_table(pa.array([], pa.string()), np.zeros(0, np.uint64), np.zeros(0, np.int64))
+    assert vocabulary.merge_counts([nothing, nothing], "columns.x").num_rows == 0
+    assert vocabulary.cut_by_range(nothing, [(3, "a")]) == {}
+    assert vocabulary.sample_keys(nothing) == ()
+    assert vocabulary.choose_splitters([vocabulary.Merged("x", 0, 0, 0, ())]) == []
+
+
+@pytest.mark.parametrize("mask", [None, [True, False, True, True]])
+def test_nulls_and_masked_values_are_not_counted(mask: list[bool] | None) -> None:
+    codes = np.array([0, 0, -1, 2])
+    counted = vocabulary.count_codes(codes, 4, None if mask is None else np.array(mask))
+    assert counted.tolist() == ([2, 0, 1, 0] if mask is None else [1, 0, 1, 0])
+
+
+@pytest.fixture(scope="module")
+def cut_small(tmp_path_factory: pytest.TempPathFactory) -> tuple[pa.Table, Built, Built]:
+    """Build one log as it is, and cut into many partitions, vocabulary files and blocks."""
+    folder = tmp_path_factory.mktemp("vocabulary")
+    log = plain_log(3000, seed=8, users=900)
+    document = plain_spec(write_parquet(log, folder / "log", files=3))
+    document["columns"] = {
+        **document["columns"],
+        "user_id": {"role": "user", "vocabulary": {"of": "all", "max_size": 700}},
+    }
+    with sizes(REAL):
+        whole = build(document, folder / "whole")
+    return log, whole, build(document, folder / "cut")
+
+
+def test_partitions_and_files_do_not_change_ids(cut_small: tuple[pa.Table, Built, Built]) -> None:
+    log, whole, cut = cut_small
+    expected = ranked(log["user_id"].to_pylist(), max_size=700)
+    for built in (whole, cut):
+        assert vocabulary_tokens(built, "user_id") == expected
+        verify(built.manifest, str(built.path))
+    assert [shard.crc32c for shard in whole.manifest.splits["train"].shards] == [
+        shard.crc32c for shard in cut.manifest.splits["train"].shards
+    ]
+    assert [shard.tokens for shard in cut.manifest.vocabularies["user_id"].shards] == [64] * 10 + [60]
+
+
+def test_counted_values_and_coverage(cut_small: tuple[pa.Table, Built, Built]) -> None:
+    log, whole, cut = cut_small
+    counts = Counter(log["user_id"].to_pylist())
+    covered = sum(count for _, count in ranked(log["user_id"].to_pylist(), max_size=700))
+    for built in (whole, cut):
+        held = built.manifest.vocabularies["user_id"]
+        assert (held.counted_values, held.tokens) == (counts.total(), 700)
+        assert held.coverage == pytest.approx(covered / counts.total(), abs=1e-9)
+        assert built.manifest.features[0].statistics.oov == counts.total() - covered
+
+
+def test_too_many_ids_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbering, "LARGEST_SIZE", 10)
+    with pytest.raises(DataRefused, match=r"columns\.x\.vocabulary: 8 tokens do not fit int32 ids; raise min_count"):
+        number([list(range(8))], VocabularySpec(), 0, Scratch(str(tmp_path)))
