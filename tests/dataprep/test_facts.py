@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from penstock_dataprep import facts
 from penstock_dataprep.blocks import decode_numbers, encode_numbers
-from penstock_dataprep.facts import Facts, FeatureFacts, TimeHistogram
+from penstock_dataprep.facts import Facts, FeatureFacts
+from penstock_dataprep.histogram import Histogram
 from penstock_dataprep.sources import SourceBatch
 from penstock_dataprep.targets import Target
 from penstock_dataprep.validate import validate
@@ -40,12 +41,12 @@ def reference_histogram(times: list[int]) -> tuple[int, dict[int, int]]:
     return shift, dict(sorted(counts.items()))
 
 
-def plain(histogram: TimeHistogram) -> tuple[int, dict[int, int]]:
+def plain(histogram: Histogram) -> tuple[int, dict[int, int]]:
     return histogram.shift, dict(zip(histogram.buckets.tolist(), histogram.counts.tolist(), strict=True))
 
 
-def histogram(times: list[int]) -> TimeHistogram:
-    return TimeHistogram.of(np.array(times, np.int64))
+def histogram(times: list[int]) -> Histogram:
+    return Histogram.of(np.array(times, np.int64), FEW_BUCKETS)
 
 
 @given(TIMES)
@@ -62,10 +63,9 @@ def test_histograms_merge_in_any_order(a: list[int], b: list[int], c: list[int])
     assert plain(histogram(c).merge(histogram(b).merge(histogram(a)))) == whole
 
 
-def test_wide_times_are_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "TIME_BUCKETS", 1 << 16)
+def test_wide_times_are_counted_in_bounded_memory() -> None:
     times = np.random.default_rng(1).integers(-(2**62), 2**62, 300_000)
-    found = TimeHistogram.of(times)
+    found = Histogram.of(times, 1 << 16)
     assert (1 << 15) < len(found.buckets) <= 1 << 16
     assert found.counts.sum() == len(times)
     np.testing.assert_array_equal(np.unique(times >> found.shift), found.buckets)
@@ -146,11 +146,6 @@ def test_integer_storages(values: list[int], storage: str) -> None:
     assert measured(values, target("int64")).storage(target("int64")) == storage
 
 
-def test_sums_of_large_integers_are_exact() -> None:
-    values = [2**63 - 1] * 5 + [-(2**63)] * 3
-    assert measured(values, target("int64")).total == sum(values)
-
-
 OPTIONAL_INTS = st.lists(st.one_of(st.none(), INT64), max_size=12)
 
 
@@ -164,29 +159,7 @@ def test_feature_facts_merge_in_any_order(a: list, b: list, c: list) -> None:
     assert FeatureFacts().merge(whole) == whole
     numbers = [value for value in a + b + c if value is not None]
     assert (whole.rows, whole.values, whole.nulls) == (len(a + b + c), len(numbers), len(a + b + c) - len(numbers))
-    assert (whole.smallest, whole.largest, whole.total) == (
-        min(numbers, default=None),
-        max(numbers, default=None),
-        sum(numbers),
-    )
-
-
-def test_facts_without_dropped_rows_are_those_of_the_rest() -> None:
-    held = target("float32")
-    copies = measured([1.5, None], held)
-    whole, rest = measured([1.5, None, 2.5, 1.5, None], held), measured([1.5, None, 2.5], held)
-    assert whole.less(copies).statistics(held) == rest.statistics(held)
-
-
-def test_statistics_are_told_by_kind() -> None:
-    lists = target("int64", is_list=True)
-    found = measured([[1, 2, 3], [], [4]], lists).statistics(lists)
-    assert (found.rows, found.values, found.nulls, found.longest, found.mean) == (3, 4, 0, 3, 2.5)
-    tokens = target("string", vocabulary="x")
-    found = measured(["a", None, "a"], tokens).statistics(tokens)
-    assert (found.rows, found.values, found.nulls, found.oov, found.smallest, found.mean) == (3, 2, 1, 0, None, None)
-    empty = measured([None], target("int64")).statistics(target("int64"))
-    assert (empty.values, empty.smallest, empty.largest, empty.mean) == (0, None, None, None)
+    assert (whole.smallest, whole.largest) == (min(numbers, default=None), max(numbers, default=None))
 
 
 @given(st.lists(st.lists(st.one_of(st.none(), st.integers(-9, 9)), max_size=6), max_size=6), st.randoms())

@@ -100,3 +100,19 @@ def test_distinct_values_are_estimated(distinct: int) -> None:
     registers = count_registers(np.concatenate([values, values]))
     assert estimate(registers) == pytest.approx(distinct, rel=0.05)
     assert np.array_equal(unpack(pack(registers)), registers)
+
+
+def test_sums_of_large_integers_are_exact() -> None:
+    values = [2**63 - 1] * 5 + [-(2**63)] * 3
+    assert of_integers([(value, True) for value in values]).total == sum(values)
+
+
+def test_statistics_are_told_by_kind() -> None:
+    lists = Feature(name="x", role="feature", dtype="int64", storage="u8", lengths="u8", statistics=NOTHING)
+    held = Values(np.array([1, 2, 3, 4], np.uint8), np.array([3, 0, 1], np.uint8))
+    found = statistics(lists, sketch_feature(lists, held, 3, None))
+    assert (found.rows, found.values, found.nulls, found.longest, found.mean) == (3, 4, 0, 3, 2.5)
+    found = statistics(ID, of_ids([7, 1, 7]))
+    assert (found.rows, found.values, found.nulls, found.oov, found.smallest, found.mean) == (3, 2, 1, 0, None, None)
+    empty = statistics(INT, of_integers([(0, False)]))
+    assert (empty.values, empty.smallest, empty.largest, empty.mean, empty.quantiles) == (0, None, None, None, None)
