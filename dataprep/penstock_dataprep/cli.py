@@ -10,6 +10,8 @@ EXAMPLES = """examples:
   penstock-data build spec.yaml --out DATASETS
   penstock-data verify DATASETS/movielens/4f0c2a9d1e77/manifest.json
   penstock-data show DATASETS/movielens/4f0c2a9d1e77/manifest.json --json
+  penstock-data list DATASETS
+  penstock-data gc DATASETS --keep 30 --delete
 """
 
 
@@ -47,6 +49,25 @@ def parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="print what a dataset holds")
     show.add_argument("manifest", help="path or URL of a manifest.json")
     show.add_argument("--json", action="store_true", help="print the manifest as JSON for a machine")
+
+    listing = commands.add_parser("list", help="list the published versions under a folder")
+    listing.add_argument("root", help="the folder or URL given to build --out")
+    listing.add_argument("--json", action="store_true", help="print JSON for a machine")
+
+    diff = commands.add_parser("diff", help="compare two versions: what was asked, stored, and how values drifted")
+    diff.add_argument("before", help="path or URL of a manifest.json")
+    diff.add_argument("after", help="path or URL of another")
+    diff.add_argument("--json", action="store_true", help="print JSON for a machine")
+
+    gc = commands.add_parser(
+        "gc",
+        help="name what no published version needs",
+        description="Name the leftovers of builds that did not end and, with --keep, the versions out of retention. "
+        "Files that a kept version lists stay, whatever version made them.",
+    )
+    gc.add_argument("root", help="the folder given to build --out")
+    gc.add_argument("--keep", type=int, default=None, metavar="N", help="keep the N newest versions of each dataset")
+    gc.add_argument("--delete", action="store_true", help="delete what is named")
     return root
 
 
@@ -96,7 +117,33 @@ def _show(chosen: argparse.Namespace) -> None:
     run_show(chosen.manifest, chosen.json)
 
 
-COMMANDS = {"generate": _generate, "build": _build, "verify": _verify, "show": _show}
+def _list(chosen: argparse.Namespace) -> None:
+    from penstock_dataprep.commands import run_list
+
+    run_list(chosen.root, chosen.json)
+
+
+def _diff(chosen: argparse.Namespace) -> None:
+    from penstock_dataprep.commands import run_diff
+
+    run_diff(chosen.before, chosen.after, chosen.json)
+
+
+def _gc(chosen: argparse.Namespace) -> None:
+    from penstock_dataprep.commands import run_gc
+
+    run_gc(chosen.root, chosen.keep, chosen.delete)
+
+
+COMMANDS = {
+    "generate": _generate,
+    "build": _build,
+    "verify": _verify,
+    "show": _show,
+    "list": _list,
+    "diff": _diff,
+    "gc": _gc,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

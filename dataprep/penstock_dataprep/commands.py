@@ -1,5 +1,6 @@
 """Run each command of penstock-data, and print what it did."""
 
+import json
 import logging
 import sys
 import time
@@ -67,6 +68,44 @@ def run_show(path: str, as_json: bool) -> None:
 
     manifest = load_manifest(_read_dataset(path), path)
     print(dump_manifest(manifest).rstrip() if as_json else describe(manifest))
+
+
+def run_list(root: str, as_json: bool) -> None:
+    """Print the published versions under a folder."""
+    from penstock_dataprep.catalog import catalog_document, describe_catalog, published
+
+    versions = published(root)
+    print(json.dumps(catalog_document(versions), indent=1) if as_json else describe_catalog(versions))
+
+
+def run_diff(before_path: str, after_path: str, as_json: bool) -> None:
+    """Print how two versions differ and how far their values drifted."""
+    from penstock_dataprep.diff import describe_diff, differences, drifts
+
+    before, after = (load_manifest(_read_dataset(path), path) for path in (before_path, after_path))
+    found, drifted = differences(before, after), drifts(before, before_path, after, after_path)
+    if as_json:
+        changes = [{"what": place, "before": old, "after": new} for place, old, new in found]
+        document = {"differences": changes, "drift": {name: held.document() for name, held in drifted.items()}}
+        print(json.dumps(document, indent=1))
+    else:
+        print(describe_diff(found, drifted))
+
+
+def run_gc(root: str, keep: int | None, is_delete: bool) -> None:
+    """Print, and delete if told to, what no published version needs."""
+    from penstock_dataprep.gc import delete, describe_garbage, find_garbage
+
+    if keep is not None and keep < 1:
+        raise UserMistake(f"--keep: found {keep}, expected at least 1; to delete a whole dataset, delete its folder")
+    garbage = find_garbage(root, keep)
+    size = sum(held.size_bytes for held in garbage)
+    if garbage:
+        print(describe_garbage(garbage))
+    if is_delete:
+        delete(garbage)
+    verb = "deleted" if is_delete else "would delete (--delete does)"
+    print(f"{verb} {len(garbage):,} files, {size:,} bytes")
 
 
 def _read_text(path: str) -> str:

@@ -1,7 +1,6 @@
 """Describe a dataset to a person in plain text."""
 
-from collections.abc import Sequence
-
+from penstock_dataprep.text_table import text_table
 from penstock_shared.manifest import Certificate, Manifest
 
 
@@ -15,7 +14,7 @@ def describe(manifest: Manifest) -> str:
         f"digest {manifest.digest}",
         f"source {files}",
         "",
-        _table(
+        text_table(
             ("rows", "count", ""),
             [("read", f"{account.read:,}", "")]
             + [(f"written: {name}", f"{split.rows:,}", split.rule) for name, split in manifest.splits.items()]
@@ -23,7 +22,7 @@ def describe(manifest: Manifest) -> str:
             + [(f"rejected: {reason}", f"{count:,}", "") for reason, count in account.rejected.items()],
         ),
         "",
-        _table(
+        text_table(
             ("feature", "role", "dtype", "stored as", "nulls", "oov", "smallest", "mean", "largest"),
             [
                 (
@@ -46,7 +45,7 @@ def describe(manifest: Manifest) -> str:
             ],
         ),
         "",
-        _table(
+        text_table(
             ("vocabulary", "ids", "tokens", "token dtype", "min count", "counted over", "coverage"),
             [
                 (
@@ -62,7 +61,7 @@ def describe(manifest: Manifest) -> str:
             ],
         ),
         "",
-        _table(
+        text_table(
             ("split", "shards", "blocks", "bytes", "bytes/row"),
             [
                 (
@@ -89,12 +88,4 @@ def _certificate(certificate: Certificate) -> str:
     verdict = "certified uniform" if certificate.passes else "NOT CERTIFIED: the order is not a uniform permutation"
     return verdict + (
         f": worst z {worst[0]:.2f} ({worst[1]} in {worst[2]}), limit {certificate.limit_z:g}" if worst else ""
-    )
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[at]) for row in [header, *rows]) for at in range(len(header))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [header, *rows]
     )

@@ -1,7 +1,6 @@
 """Read every byte of a dataset and recompute what its manifest claims."""
 
 import concurrent.futures
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature, Statistics
 from penstock_shared.manifest import Manifest, Shard, Split, content_digest
 from penstock_shared.sketches import FeatureSketch, SplitSketches
-from penstock_shared.strict import parse
+from penstock_shared.strict import parse_json
 from penstock_shared.tokens import NULL_ID
 
 CERTIFICATE_TOLERANCE = 1e-3  # in z: sums over floats may differ in their last digits
@@ -144,7 +143,7 @@ def _verify_sketches(base: str, split: Split, sketches: list[dict[str, FeatureSk
         return 0
     claims = verify_file(base, split.statistics)
     path = join(base, split.statistics.path)
-    claimed = parse(SplitSketches, json.loads(read_bytes(path)), path, DataRefused)
+    claimed = parse_json(SplitSketches, read_bytes(path), path, DataRefused)
     expect(path, "shards", len(claimed.shards), len(sketches))
     for position, (held, found) in enumerate(zip(claimed.shards, sketches, strict=True)):
         for name, sketch in found.items():

@@ -38,6 +38,15 @@ def parse(model: type[Model], document: Any, where: str, refusal: type[PenstockE
         ) from None
 
 
+def parse_json(model: type[Model], text: str | bytes, where: str, refusal: type[PenstockError]) -> Model:
+    """Build `model` from JSON text; like `parse`, and raises `refusal` for what is not JSON."""
+    try:
+        document = json.loads(text)
+    except ValueError as fault:
+        raise refusal(f"{where}: not JSON ({fault})") from None
+    return parse(model, document, where, refusal)
+
+
 def nearest(name: str, known: typing.Iterable[str]) -> str:
     """Return the remedy clause for an unknown name: the closest known one, and all that are known."""
     choices = sorted(known)

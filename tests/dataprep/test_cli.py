@@ -24,6 +24,9 @@ FLAGS = {
     "build": {"spec", "--out", "-h", "--help"},
     "verify": {"manifest", "-h", "--help"},
     "show": {"manifest", "--json", "-h", "--help"},
+    "list": {"root", "--json", "-h", "--help"},
+    "diff": {"before", "after", "--json", "-h", "--help"},
+    "gc": {"root", "--keep", "--delete", "-h", "--help"},
 }
 
 
