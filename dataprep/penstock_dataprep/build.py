@@ -22,7 +22,16 @@ from penstock_dataprep.progress import BOARD, shown
 from penstock_dataprep.refusal import FILE_NAME, noted
 from penstock_dataprep.sources import FORMATS, ROW_COLUMN, with_row_column
 from penstock_dataprep.spec import Spec
-from penstock_dataprep.storage import exists, filesystem, join, make_folder, read_bytes, remove, remove_unfinished
+from penstock_dataprep.storage import (
+    exists,
+    filesystem,
+    join,
+    make_folder,
+    plain,
+    read_bytes,
+    remove,
+    remove_unfinished,
+)
 from penstock_dataprep.targets import resolve_targets
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 from penstock_shared.layout import LAYOUT_VERSION
@@ -38,7 +47,7 @@ def build(spec: Spec, root: str, runner_flags: list[str]) -> tuple[str, bool]:
     `runner_flags` are Beam pipeline options; none means Beam's in-process runner with a thread per core.
     Raises UserMistake before any work for what the spec or the source's schema rule out, DataRefused for data.
     """
-    job = plan(spec, root, runner_flags)
+    job = plan(spec, plain(root), runner_flags)
     if exists(job.manifest_path):
         load_manifest(read_bytes(job.manifest_path), job.manifest_path)
         return job.manifest_path, True
@@ -75,7 +84,7 @@ def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:
     """Find the source's files, check their columns against the spec and cut them into units of work."""
     source = spec.source
     runner = _check_runner(_options(runner_flags))
-    files = tuple(found for pattern in source.patterns for found in _list_files(pattern))
+    files = tuple(found for pattern in source.patterns for found in _list_files(plain(pattern)))
     for path, times in Counter(file.path for file in files).items():
         if times > 1:
             raise UserMistake(f"source.files: {path} is named {times} times; its rows would be read as often")

@@ -7,7 +7,7 @@ import time
 import warnings
 
 from penstock_dataprep.spec import load_spec
-from penstock_dataprep.storage import read_bytes
+from penstock_dataprep.storage import plain, read_bytes
 from penstock_shared.errors import UserMistake
 from penstock_shared.manifest import dump_manifest, load_manifest
 
@@ -48,6 +48,7 @@ def run_build(spec_path: str, root: str, runner_flags: list[str]) -> None:
 
 def run_verify(path: str) -> None:
     """Read every byte of a dataset and check all its manifest claims."""
+    path = plain(path)
     from penstock_dataprep.progress import BOARD, shown
     from penstock_dataprep.verify import verify
 
@@ -74,7 +75,7 @@ def run_list(root: str, as_json: bool) -> None:
     """Print the published versions under a folder."""
     from penstock_dataprep.catalog import catalog_document, describe_catalog, published
 
-    versions = published(root)
+    versions = published(plain(root))
     print(json.dumps(catalog_document(versions), indent=1) if as_json else describe_catalog(versions))
 
 
@@ -82,6 +83,7 @@ def run_diff(before_path: str, after_path: str, as_json: bool) -> None:
     """Print how two versions differ and how far their values drifted."""
     from penstock_dataprep.diff import describe_diff, differences, drifts
 
+    before_path, after_path = plain(before_path), plain(after_path)
     before, after = (load_manifest(_read_dataset(path), path) for path in (before_path, after_path))
     found, drifted = differences(before, after), drifts(before, before_path, after, after_path)
     if as_json:
@@ -98,7 +100,7 @@ def run_gc(root: str, keep: int | None, is_delete: bool) -> None:
 
     if keep is not None and keep < 1:
         raise UserMistake(f"--keep: found {keep}, expected at least 1; to delete a whole dataset, delete its folder")
-    garbage = find_garbage(root, keep)
+    garbage = find_garbage(plain(root), keep)
     size = sum(held.size_bytes for held in garbage)
     if garbage:
         print(describe_garbage(garbage))

@@ -26,6 +26,11 @@ def filesystem(path: str) -> tuple[Any, str]:
     return found
 
 
+def plain(path: str) -> str:
+    """Return a file:// URL as the path it stands for, and anything else as it is."""
+    return filesystem(path)[1] if path.startswith("file://") else path
+
+
 def is_local(path: str) -> bool:
     """Tell whether a path is on this machine's own filesystem."""
     return "://" not in path
