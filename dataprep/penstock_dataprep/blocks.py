@@ -16,7 +16,8 @@ PLAIN_DTYPES: dict[str, str] = {"u8": "<u1", "u16": "<u2", "u32": "<u4", "i64": 
 class Values:
     """Hold one column's numbers for some rows.
 
-    `numbers` is one per row, or for a list column all lists' values end to end with `lengths` per row.
+    `numbers` is one per row, or a row of them ([rows, values_per_row]) for vectors, or for a list column all lists'
+    values end to end with `lengths` per row.
     `present` is a bool per row for a nullable column; a number that is not present is ignored.
     """
 
@@ -93,14 +94,17 @@ def decode_block(columns: tuple[Column, ...], payload: bytes, where: str) -> tup
         if column.nullable:
             bits = np.frombuffer(take(-(-rows // 8), f"the presence bitmap of {column.name}"), np.uint8)
             present = np.unpackbits(bits, count=rows, bitorder="little").astype(bool)
-        count = rows
+        count = rows * column.values_per_row
         if column.lengths is not None:
             lengths = decode_numbers(
                 take(rows * WIDTH_BYTES[column.lengths], f"the lengths of {column.name}"), column.lengths
             )
             count = int(lengths.sum(dtype=np.int64))
         piece = take(count * WIDTH_BYTES[column.storage], f"the values of {column.name}")
-        values.append(Values(decode_numbers(piece, column.storage), lengths, present))
+        numbers = decode_numbers(piece, column.storage)
+        if column.values_per_row > 1:
+            numbers = numbers.reshape(rows, column.values_per_row)
+        values.append(Values(numbers, lengths, present))
     if offset != len(payload):
         raise DataRefused(f"{where}: the block has {len(payload) - offset} bytes more than its {rows} rows need")
     return rows, values
@@ -108,6 +112,7 @@ def decode_block(columns: tuple[Column, ...], payload: bytes, where: str) -> tup
 
 def encode_numbers(numbers: np.ndarray, storage: str) -> bytes:
     """Return `numbers` in little-endian `storage` width; they must fit, which the caller has measured."""
+    numbers = numbers.reshape(-1)
     if storage == "u24":
         return np.ascontiguousarray(numbers.astype("<u4", copy=False)).view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
     if storage == "bf16":

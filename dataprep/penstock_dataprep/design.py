@@ -8,16 +8,22 @@ from penstock_dataprep.shuffle import shard_count
 from penstock_dataprep.spec import Spec
 from penstock_dataprep.split import SPLITS, wanted_splits
 from penstock_dataprep.targets import Target
+from penstock_dataprep.transform import Measures, settle
 from penstock_shared.features import Feature, Statistics
-from penstock_shared.layout import WIDTH_BYTES, Column, narrowest_integer
+from penstock_shared.layout import WIDTH_BYTES, Column, Storage, narrowest_integer
+from penstock_shared.transforms import Transform, ids_made
 
 
 @dataclass(frozen=True)
 class Design:
-    """Hold the columns of a block, and the number of shards of each split; shards are numbered through the splits."""
+    """Hold the columns of a block, and the number of shards of each split; shards are numbered through the splits.
+
+    `transforms` holds the settled transforms, by column.
+    """
 
     columns: tuple[Column, ...]
     shards: dict[str, int]
+    transforms: dict[str, Transform]
 
     def first_shard(self, split: str) -> int:
         """Return the number of the first shard of a split."""
@@ -39,9 +45,11 @@ def make_design(
     facts: Facts,
     rows_per_split: dict[str, int],
     numberings: dict[str, Numbering],
+    measures: Measures,
 ) -> Design:
-    """Choose storage widths and shard counts."""
-    columns = tuple(_column(target, facts, numberings) for target in targets)
+    """Choose storage widths and shard counts, and settle the transforms."""
+    transforms = settle(targets, measures)
+    columns = tuple(_column(target, facts, numberings, transforms.get(target.name)) for target in targets)
     list_bytes = sum(
         WIDTH_BYTES[column.storage] * facts.features[column.name].values / max(1, facts.valid)
         for column in columns
@@ -53,18 +61,18 @@ def make_design(
         for split in SPLITS
         if split in wanted_splits(spec.split)
     }
-    return Design(columns, shards)
+    return Design(columns, shards, transforms)
 
 
 def make_features(targets: tuple[Target, ...], design: Design, facts: Facts) -> tuple[Feature, ...]:
     """Return the manifest's description of the features, with what is known of them before rows are written."""
     return tuple(
-        _make_feature(target, column, facts.features[target.name].extent())
+        _make_feature(target, column, design.transforms.get(target.name), facts.features[target.name].extent())
         for target, column in zip(targets, design.columns, strict=True)
     )
 
 
-def _make_feature(target: Target, column: Column, statistics: Statistics) -> Feature:
+def _make_feature(target: Target, column: Column, transform: Transform | None, statistics: Statistics) -> Feature:
     dtype = "int32" if target.vocabulary is not None else "float32" if target.dtype == "float32" else "int64"
     return Feature(
         name=target.name,
@@ -74,16 +82,24 @@ def _make_feature(target: Target, column: Column, statistics: Statistics) -> Fea
         lengths=column.lengths,
         nullable=column.nullable,
         vocabulary=target.vocabulary,
+        shape=() if target.length is None else (target.length,),
+        transform=transform,
         statistics=statistics,
     )
 
 
-def _column(target: Target, facts: Facts, numberings: dict[str, Numbering]) -> Column:
+def _column(target: Target, facts: Facts, numberings: dict[str, Numbering], transform: Transform | None) -> Column:
     measured = facts.features[target.name]
-    if target.vocabulary is not None:
-        storage = narrowest_integer(0, numberings[target.vocabulary].size - 1)
-        return Column(name=target.name, storage=storage, lengths=measured.lengths(target))
-    nullable = measured.nulls > 0 and not target.is_list
+    ids = numberings[target.vocabulary].size if target.vocabulary is not None else ids_made(transform)
+    storage: Storage
+    if ids is not None:
+        storage = narrowest_integer(0, ids - 1)
+    else:
+        storage = "f32" if target.is_measured else measured.storage(target)
     return Column(
-        name=target.name, storage=measured.storage(target), lengths=measured.lengths(target), nullable=nullable
+        name=target.name,
+        storage=storage,
+        lengths=measured.lengths(target),
+        nullable=measured.nulls > 0 and target.vocabulary is None and not target.is_list,
+        values_per_row=target.length or 1,
     )

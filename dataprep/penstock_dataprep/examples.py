@@ -110,13 +110,14 @@ def decode_examples(features: tuple[Feature, ...], content: bytes, where: str) -
 
 def _payloads(feature: Feature, held: Values) -> _Pieces:
     if feature.storage in ("f16", "bf16", "f32"):
-        content = np.ascontiguousarray(held.numbers, "<f4").view(np.uint8)
-        sizes = np.full(len(held.numbers), FLOAT_BYTES, np.int64)
+        content = np.ascontiguousarray(held.numbers, "<f4").reshape(-1).view(np.uint8)
+        sizes = np.full(held.numbers.size, FLOAT_BYTES, np.int64)
     else:
-        content, sizes = _varints(held.numbers.astype(np.int64).view(np.uint64))
+        content, sizes = _varints(held.numbers.reshape(-1).astype(np.int64).view(np.uint64))
     ends = np.cumsum(sizes)
-    if held.lengths is not None:
-        bounds = np.concatenate([[0], ends])[np.concatenate([[0], np.cumsum(held.lengths, dtype=np.int64)])]
+    lengths = held.lengths if held.numbers.ndim == 1 else np.full(len(held.numbers), held.numbers.shape[1])
+    if lengths is not None:
+        bounds = np.concatenate([[0], ends])[np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])]
         return _Pieces(content, bounds[:-1], np.diff(bounds))
     starts = ends - sizes
     return _Pieces(content, starts, sizes if held.present is None else np.where(held.present, sizes, 0))
@@ -228,9 +229,13 @@ def _parse_feature(
     numbers, counts = _parse_payload(feature, payload, firsts, sizes)
     if feature.lengths is not None:
         return Values(numbers, counts), after
-    if not (counts == held).all():
-        row = int(np.argmax(counts != held))
-        raise DataRefused(f"{where}: row {row} has {counts[row]} values of {feature.name!r}, expected one")
+    expected = held * feature.column.values_per_row
+    if not (counts == expected).all():
+        row = int(np.argmax(counts != expected))
+        wanted = feature.shape[0] if feature.shape else "one"
+        raise DataRefused(f"{where}: row {row} has {counts[row]} values of {feature.name!r}, expected {wanted}")
+    if feature.shape:
+        return Values(numbers.reshape(rows, *feature.shape)), after
     scalars = np.zeros(rows, numbers.dtype)
     scalars[held] = numbers
     return Values(scalars, None, held if feature.nullable else None), after

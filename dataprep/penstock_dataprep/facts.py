@@ -41,6 +41,8 @@ class FeatureFacts:
             lengths = pc.list_value_length(column)
             facts.longest = pc.max(lengths).as_py() or 0
             values = column.flatten()
+        elif target.length is not None:
+            values = column.flatten()
         facts.nulls = values.null_count
         facts.values = len(values) - values.null_count
         if target.vocabulary is None and facts.values:

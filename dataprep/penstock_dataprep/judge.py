@@ -34,5 +34,6 @@ def _describe(job: Job, column: str, reason: str, value: str) -> str:
         "type": f"a {target.dtype} value",
         "null": "a value, because null: reject",
         "range": f"a value in the range {list(target.range or ())}",
+        "length": f"{target.length} numbers",
     }[reason]
     return f"found {value!r}, expected {expected}"

@@ -14,6 +14,7 @@ from penstock_dataprep.split import SPLITS, Splitter
 from penstock_dataprep.staged import PLACE, Staged, StagedColumn, StagedRows, read_rows, read_tokens
 from penstock_dataprep.targets import Target
 from penstock_dataprep.token_index import ABSENT
+from penstock_dataprep.transform import transform_staged
 from penstock_shared.layout import Column
 from penstock_shared.tokens import FIRST_OOV_ID, NULL_ID
 
@@ -54,6 +55,8 @@ def map_batch(
         held = rows.columns[target.name]
         if target.vocabulary is not None:
             numbers = _ids(staged, target, held.numbers, numberings[target.vocabulary], scratch)
+        elif target.is_measured:
+            numbers = transform_staged(held, design.transforms[target.name]).fill_null(0).to_numpy()
         else:
             numbers = held.numbers
         columns[target.name] = _to_arrow(numbers, held, column)
@@ -83,6 +86,8 @@ def _to_arrow(numbers: np.ndarray, held: StagedColumn, column: Column) -> pa.Arr
     if held.lengths is not None:
         offsets = np.append(0, np.cumsum(held.lengths)).astype(np.int32)
         return pa.ListArray.from_arrays(pa.array(offsets), pa.array(stored))
+    if stored.ndim == 2:
+        return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), stored.shape[1])
     return pa.array(stored, mask=None if held.present is None else ~held.present)
 
 

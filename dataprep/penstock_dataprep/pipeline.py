@@ -14,6 +14,7 @@ from penstock_dataprep.elements import ReadBatch, ValidBatch
 from penstock_dataprep.job import Job
 from penstock_dataprep.refusal import Reported
 from penstock_dataprep.spec import LeaveLastSplit
+from penstock_dataprep.transform import merge_measures
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> None:
@@ -41,9 +42,10 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     after_cutoffs = AsList(_cutoffs(pipeline, job, staged, step))
     splitter = AsSingleton(pipeline | "Split" >> beam.Create([None]) | "Cut" >> step(steps.cut, judged, after_cutoffs))
 
-    counts, sizes = staged | "CountTokens" >> step(steps.count_tokens, splitter, judged).with_outputs(
-        "sizes", main="counts"
+    counts, sizes, measures = staged | "CountTokens" >> step(steps.count_tokens, splitter, judged).with_outputs(
+        "sizes", "measures", main="counts"
     )
+    measured = AsSingleton(measures | "MergeMeasures" >> beam.CombineGlobally(merge_measures))
     merged_counts = counts | "GroupPartitions" >> beam.GroupByKey() | "MergeCounts" >> step(steps.merge_counts)
     partitions = AsList(merged_counts)
     ranges = (
@@ -72,7 +74,9 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     )
 
     design = AsSingleton(
-        pipeline | "Design" >> beam.Create([None]) | "LayOut" >> step(steps.lay_out, judged, AsList(sizes), numbered)
+        pipeline
+        | "Design" >> beam.Create([None])
+        | "LayOut" >> step(steps.lay_out, judged, AsList(sizes), measured, numbered)
     )
     segments = staged | "MapAndDeal" >> step(steps.map_batch, splitter, design, numbered, indexes)
     shards = segments | "GroupShards" >> beam.GroupByKey() | "WriteShards" >> step(steps.write_shard, design, judged)

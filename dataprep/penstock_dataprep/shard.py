@@ -87,6 +87,8 @@ def to_values(array: pa.Array) -> Values:
     """Return an Arrow column as the numbers that the encoders take."""
     if pa.types.is_list(array.type):
         return Values(array.flatten().to_numpy(), np.diff(array.offsets.to_numpy()))
+    if pa.types.is_fixed_size_list(array.type):
+        return Values(array.flatten().to_numpy().reshape(len(array), array.type.list_size))
     if array.null_count:
         return Values(array.fill_null(0).to_numpy(), present=array.is_valid().to_numpy(zero_copy_only=False))
     return Values(array.to_numpy())
@@ -102,7 +104,7 @@ def _content(arrays: list[pa.Array]) -> list[np.ndarray]:
             fold_lists(hashes, _bits(values.numbers), values.lengths)
             content.append(hashes)
             continue
-        content.append(values.numbers)
+        content += list(values.numbers.T) if values.numbers.ndim == 2 else [values.numbers]
         if values.present is not None:
             content.append(values.present)
     return content

@@ -24,6 +24,7 @@ def sketch_feature(feature: Feature, values: Values, rows: int, oov_buckets: int
     """Sketch a feature of one shard; `oov_buckets` is of its vocabulary, None for a number."""
     numbers = values.numbers if values.present is None else values.numbers[values.present]
     nulls = 0 if values.present is None else rows - len(numbers)
+    numbers = numbers.reshape(-1)  # of vectors
     longest = None if values.lengths is None else int(values.lengths.max(initial=0))
     if oov_buckets is not None:
         return _sketch_ids(numbers.astype(np.int64), rows, longest, oov_buckets)

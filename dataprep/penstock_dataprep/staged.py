@@ -34,7 +34,8 @@ class StagedRows:
     """Hold a staged batch as numpy arrays.
 
     `place` is the uint64 keyed hash of each row's content: where it goes in the global order. `columns` holds, per
-    feature, int32 codes (NULL_CODE for null) or numbers; a list column has `lengths`, a column with nulls `present`.
+    feature, int32 codes (NULL_CODE for null) or numbers; a list column has `lengths`, a column with nulls
+    `present`; vectors are [rows, length].
     """
 
     place: np.ndarray
@@ -87,7 +88,7 @@ def read_tokens(staged: Staged, name: str, scratch: Scratch) -> tuple[pa.Array, 
 def _encode_tokens(column: pa.Array, target: Target, label: str, scratch: Scratch) -> tuple[pa.Array, np.ndarray, int]:
     """Return (codes, words to hash, number of distinct tokens) of an id column, and write its distinct tokens."""
     values = column.flatten() if target.is_list else column
-    encoded = values.dictionary_encode()
+    encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     tokens, hashes = encoded.dictionary, hash_tokens(encoded.dictionary)
     scratch.write_batches(
         f"staged/{label}.{target.name}.tokens",
@@ -102,7 +103,8 @@ def _encode_tokens(column: pa.Array, target: Target, label: str, scratch: Scratc
 
 
 def _number_words(column: pa.Array) -> np.ndarray:
-    values = column.flatten() if pa.types.is_list(column.type) else column
+    is_scalar = not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type))
+    values = column if is_scalar else column.flatten()
     numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
     bits = numbers.view(np.uint32) if numbers.dtype == np.float32 else numbers.view(np.uint64)
     words = bits.astype(np.uint64)
@@ -114,6 +116,9 @@ def _number_words(column: pa.Array) -> np.ndarray:
 def _fold(state: np.ndarray, column: pa.Array, words: np.ndarray, target: Target) -> None:
     if target.is_list:
         fold_lists(state, words, np.diff(column.offsets.to_numpy()))
+    elif target.length is not None:
+        for place in range(target.length):
+            fold_words(state, words[place :: target.length])
     else:
         fold_words(state, words)
 
@@ -121,6 +126,8 @@ def _fold(state: np.ndarray, column: pa.Array, words: np.ndarray, target: Target
 def _to_column(array: pa.Array, target: Target) -> StagedColumn:
     if target.is_list:
         return StagedColumn(array.flatten().to_numpy(), np.diff(array.offsets.to_numpy()))
+    if target.length is not None:
+        return StagedColumn(array.flatten().to_numpy().reshape(-1, target.length))
     if array.null_count:
         return StagedColumn(array.fill_null(0).to_numpy(), present=array.is_valid().to_numpy(zero_copy_only=False))
     return StagedColumn(array.to_numpy())

@@ -25,6 +25,7 @@ from penstock_dataprep.split import SPLITS, TRAIN, Splitter, make_splitter
 from penstock_dataprep.staged import Staged, read_rows, read_tokens
 from penstock_dataprep.staged import stage as stage_batch
 from penstock_dataprep.storage import is_whole
+from penstock_dataprep.transform import Measures, measure_rows, transform_valid
 from penstock_dataprep.validate import validate as validate_batch
 from penstock_shared.layout import RecordLayout
 from penstock_shared.manifest import VocabularyShard
@@ -67,6 +68,7 @@ def validate(job: Job, read_batch: ReadBatch) -> Iterator[ValidBatch]:
     """Yield the valid rows and what was measured; rejected rows go to their file."""
     label = read_batch.label
     valid, rejects = validate_batch(read_batch.source, job.targets)
+    valid = transform_valid(valid, job.targets)
     facts = Facts.of(valid, rejects, job.targets)
     facts.reject_files = write_rejects(rejects, label, job.base, job.version)
     yield ValidBatch(label, valid, facts)
@@ -141,7 +143,10 @@ def cut(job: Job, _: None, facts: Facts, after_cutoffs: list[int]) -> Iterator[S
 def count_tokens(
     job: Job, staged: Staged, splitter: Splitter, facts: Facts
 ) -> Iterator[tuple[tuple[str, int], tuple[str, int]] | TaggedOutput]:
-    """Yield, by (vocabulary, hash partition), where the staged batch's token counts are; and its rows by split."""
+    """Yield, by (vocabulary, hash partition), where the staged batch's token counts are.
+
+    Beside them go its rows by split, and the measures of its training rows that transforms need.
+    """
     rows = read_rows(staged, job.targets, job.scratch)
     assigned = splitter.assign(staged, rows, job.scratch)
     is_train = assigned == TRAIN
@@ -162,6 +167,7 @@ def count_tokens(
             for partition in range(len(pieces)):
                 yield (name, partition), (file, partition)
     BOARD.advance("count", staged.rows)
+    yield TaggedOutput("measures", measure_rows(rows, job.targets, is_train))
     yield TaggedOutput("sizes", Counter({split: int((assigned == at).sum()) for at, split in enumerate(SPLITS)}))
 
 
@@ -240,13 +246,18 @@ def write_index(job: Job, task: tuple[int, Numbering]) -> Iterator[int]:
 
 
 def lay_out(
-    job: Job, _: None, facts: Facts, sizes: list[Counter[str]], numbered: list[tuple[str, Numbering]]
+    job: Job,
+    _: None,
+    facts: Facts,
+    sizes: list[Counter[str]],
+    measures: Measures,
+    numbered: list[tuple[str, Numbering]],
 ) -> Iterator[Design]:
     """Yield the storage widths and shard counts."""
     rows_per_split: Counter[str] = sum(sizes, Counter())
     BOARD.start("map", facts.valid)
     BOARD.start("write", facts.valid)
-    yield make_design(job.spec, job.targets, facts, rows_per_split, dict(numbered))
+    yield make_design(job.spec, job.targets, facts, rows_per_split, dict(numbered), measures)
 
 
 def map_batch(

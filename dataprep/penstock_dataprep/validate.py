@@ -37,7 +37,7 @@ def validate(source: SourceBatch, targets: tuple[Target, ...]) -> tuple[pa.Recor
     """Return (valid rows with the targets' names and types, rejected rows of REJECT_SCHEMA).
 
     A row is rejected for its first fault: columns in the spec's order, and in a column type, then null, then
-    range. NaN counts as null. `row` counts from 1 in its file, a header not counted.
+    range, then the length of a vector. NaN counts as null. `row` counts from 1 in its file, a header not counted.
     """
     batch = source.batch
     faults = _Faults(np.zeros(batch.num_rows, np.uint16), [])
@@ -53,7 +53,9 @@ def validate(source: SourceBatch, targets: tuple[Target, ...]) -> tuple[pa.Recor
 def _validate_column(found: pa.Array, target: Target, faults: _Faults) -> pa.Array:
     if pa.types.is_dictionary(found.type):
         found = found.dictionary_decode()
-    if target.is_list:
+    if target.length is not None:
+        return _validate_vector(_only_lists(found, target, faults), target.length, target, faults)
+    if target.takes_lists:
         return _validate_list(_only_lists(found, target, faults), target, faults)
     if pa.types.is_floating(found.type):
         found = _nan_to_null(found)
@@ -72,6 +74,8 @@ def _validate_column(found: pa.Array, target: Target, faults: _Faults) -> pa.Arr
 
 def _only_lists(found: pa.Array, target: Target, faults: _Faults) -> pa.Array:
     """Return `found`, or empty lists where it holds none: all null, or single values, which are faults."""
+    if pa.types.is_fixed_size_list(found.type):
+        return found.cast(pa.list_(found.type.value_type))
     if pa.types.is_list(found.type) or pa.types.is_large_list(found.type):
         return found
     faults.add(_to_numpy(found.is_valid()), target.name, "type")
@@ -100,6 +104,22 @@ def _validate_list(found: pa.Array, target: Target, faults: _Faults) -> pa.Array
         faults.add(mask, target.name, "range")
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), converted)
+
+
+def _validate_vector(found: pa.Array, length: int, target: Target, faults: _Faults) -> pa.Array:
+    """Return lists that are all of one length; in the places of faulty ones lie zeros, until the rows are dropped."""
+    missing = _to_numpy(found.is_null())
+    if target.null == "reject":
+        faults.add(missing, target.name, "null")
+    lists = _validate_list(found, target, faults)
+    lengths = np.diff(lists.offsets.to_numpy())
+    is_whole = lengths == length
+    faults.add(~is_whole & ~missing, target.name, "length")
+    default = target.null.default if isinstance(target.null, NullDefault) else 0
+    vectors = np.full((len(lists), length), default, np.float32)
+    numbers = lists.flatten().fill_null(0).to_numpy(zero_copy_only=False)
+    vectors[is_whole] = numbers[np.repeat(is_whole, lengths)].reshape(-1, length)
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), length)
 
 
 def _check_range(converted: pa.Array, allowed: tuple[float, float], name: str, faults: _Faults) -> None:

@@ -1,11 +1,12 @@
 """Describe the features of a dataset: what the trainer sees, how it is stored, and what was measured."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from penstock_shared.layout import Column, LengthStorage, Storage
 from penstock_shared.strict import Strict
+from penstock_shared.transforms import Transform, ids_made
 
 Role = Literal["user", "item", "label", "time", "feature"]
 DType = Literal["int32", "int64", "float32"]
@@ -37,7 +38,8 @@ class Feature(Strict):
 
     `dtype` is what the trainer gets, `storage` what the shards hold. `vocabulary` names the vocabulary of an id
     feature, whose ids are int32, or int64 for a vocabulary past 2^31. A list feature has `lengths`, and is padded
-    with `padding` when it is made dense.
+    with `padding` when it is made dense. A feature of shape (d,) has d values in every row. `transform` is what was
+    done to the values of its column; `ids` follows from it.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Feature(Strict):
     lengths: LengthStorage | None = None
     nullable: bool = False
     vocabulary: str | None = None
+    shape: tuple[()] | tuple[Annotated[int, Field(ge=2)]] = ()
+    transform: Transform | None = None
     padding: int | float = 0
     statistics: Statistics
 
@@ -56,9 +60,22 @@ class Feature(Strict):
             raise ValueError(f"storage {self.storage} holds floats, but dtype is {self.dtype}")
         if self.lengths is not None and self.nullable:
             raise ValueError("a list feature cannot be nullable: a missing list is an empty one")
+        if self.shape and (self.lengths is not None or self.nullable or self.vocabulary is not None):
+            raise ValueError("neither lengths nor a vocabulary, and nullable false, for a feature with a shape")
         return self
+
+    @property
+    def ids(self) -> int | None:
+        """Return how many ids, counted from 0, a feature without a vocabulary has by its transform, None for none."""
+        return ids_made(self.transform)
 
     @property
     def column(self) -> Column:
         """Return how the feature lies in a block."""
-        return Column(name=self.name, storage=self.storage, lengths=self.lengths, nullable=self.nullable)
+        return Column(
+            name=self.name,
+            storage=self.storage,
+            lengths=self.lengths,
+            nullable=self.nullable,
+            values_per_row=self.shape[0] if self.shape else 1,
+        )

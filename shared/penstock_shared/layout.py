@@ -6,7 +6,8 @@ A dataset file is a TFRecord file. In the `blocks` layout each record's payload 
     for each column, in the manifest's order:
         nullable: presence bitmap, ceil(rows / 8) bytes, lowest bit first, 1 = a value is present
         list:     row lengths, `rows` little-endian integers of the `lengths` storage
-        values:   little-endian numbers of the `storage` width; a missing value is stored as 0
+        values:   little-endian numbers of the `storage` width, `values_per_row` of them for each row that is no list;
+                  a missing value is stored as 0
 
 In the `examples` layout each record is one serialised `tf.train.Example`: integers in an int64_list,
 floats in a float_list, a missing value as an absent feature.
@@ -17,7 +18,7 @@ Either way a split has a block index: the byte offset, in its shard, of each run
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from penstock_shared.strict import Strict
 
@@ -36,12 +37,20 @@ WIDTH_BYTES: dict[str, int] = {"u8": 1, "u16": 2, "u24": 3, "u32": 4, "i64": 8, 
 
 
 class Column(Strict):
-    """Describe one column of a block; `lengths` is set for a list column and is None for a scalar one."""
+    """Describe one column of a block; `lengths` is set for a list column and is None for a scalar one.
+
+    A column of vectors has `values_per_row` numbers in every row.
+    """
 
     name: str
     storage: Storage
     lengths: LengthStorage | None = None
     nullable: bool = False
+    values_per_row: Annotated[int, Field(ge=1)] = 1
+
+    def digested(self) -> dict[str, JsonValue]:
+        """Return what a digest covers; what only vectors have is left out elsewhere, so that older digests hold."""
+        return self.model_dump(exclude={"values_per_row"} if self.values_per_row == 1 else None)
 
 
 class RecordLayout(Strict):
@@ -81,4 +90,7 @@ def narrowest_length(largest: int) -> LengthStorage:
 
 def scalar_row_bytes(columns: tuple[Column, ...]) -> float:
     """Return the bytes one row takes in a large block, list values not counted."""
-    return sum(WIDTH_BYTES[column.lengths or column.storage] + (1 / 8 if column.nullable else 0) for column in columns)
+    return sum(
+        WIDTH_BYTES[column.lengths or column.storage] * column.values_per_row + (1 / 8 if column.nullable else 0)
+        for column in columns
+    )

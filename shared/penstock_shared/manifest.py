@@ -234,7 +234,7 @@ def content_digest(
         {
             "layout": layout.model_dump(),
             "features": [
-                [feature.role, feature.dtype, feature.vocabulary, feature.column.model_dump()] for feature in features
+                [feature.role, feature.dtype, feature.vocabulary, feature.column.digested()] for feature in features
             ],
             "vocabularies": {name: vocabulary.digest for name, vocabulary in vocabularies.items()},
             "splits": {
@@ -250,7 +250,7 @@ def vocabulary_digest(oov_buckets: int, columns: tuple[Column, ...], shards: tup
     return fingerprint(
         {
             "oov_buckets": oov_buckets,
-            "columns": [column.model_dump() for column in columns],
+            "columns": [column.digested() for column in columns],
             "shards": [[shard.tokens, shard.bytes, shard.crc32c] for shard in shards],
         }
     )
