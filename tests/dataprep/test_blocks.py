@@ -50,9 +50,19 @@ def blocks(draw: st.DrawFn) -> tuple[tuple[Column, ...], list[Values], int]:
         if lengths_storage is not None:
             lengths = random.integers(0, LONGEST[lengths_storage], rows, endpoint=True)
         present = random.random(rows) < 0.7 if nullable else None
-        columns.append(Column(name=f"c{position}", storage=storage, lengths=lengths_storage, nullable=nullable))
+        width = 1 if lengths_storage or nullable else draw(st.sampled_from([1, 1, 2, 7]))
+        columns.append(
+            Column(
+                name=f"c{position}",
+                storage=storage,
+                lengths=lengths_storage,
+                nullable=nullable,
+                values_per_row=width,
+            )
+        )
         count = rows if lengths is None else int(lengths.sum())
-        held.append(Values(numbers_of(storage, count, seed), lengths, present))
+        numbers = numbers_of(storage, count * width, seed)
+        held.append(Values(numbers if width == 1 else numbers.reshape(rows, width), lengths, present))
     return tuple(columns), held, rows
 
 

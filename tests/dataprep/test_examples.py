@@ -1,5 +1,6 @@
 """Hold the tf.train.Example encoder to protobuf's own bytes, and to what TensorFlow reads back."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ INTEGERS["i64"] = (-(2**63), 2**63 - 1)
 FLOAT_WIDTHS = {"f16": 16, "f32": 32}
 
 
-def feature(name: str, storage: str, is_list: bool = False, nullable: bool = False) -> Feature:
+def feature(name: str, storage: str, is_list: bool = False, nullable: bool = False, shape: tuple = ()) -> Feature:
     return Feature(
         name=name,
         role="feature",
@@ -28,6 +29,7 @@ def feature(name: str, storage: str, is_list: bool = False, nullable: bool = Fal
         storage=storage,
         lengths="u16" if is_list else None,
         nullable=nullable,
+        shape=shape,
         statistics=Statistics(rows=0, nulls=0, values=0),
     )
 
@@ -41,14 +43,15 @@ def tables(draw: st.DrawFn) -> tuple[tuple[Feature, ...], list[Values], int]:
         storage = draw(st.sampled_from([*INTEGERS, *FLOAT_WIDTHS]))
         is_list, nullable = draw(st.sampled_from([(False, False), (False, True), (True, False)]))
         lengths = draw(st.lists(st.integers(0, 40), min_size=rows, max_size=rows)) if is_list else None
-        count = rows if lengths is None else sum(lengths)
+        shape = () if is_list or nullable else draw(st.sampled_from([(), (3,)]))
+        count = math.prod((rows, *shape)) if lengths is None else sum(lengths)
         number = st.integers(*INTEGERS[storage]) if storage in INTEGERS else st.floats(width=FLOAT_WIDTHS[storage])
         numbers = np.array(
             draw(st.lists(number, min_size=count, max_size=count)), np.int64 if storage in INTEGERS else np.float32
         )
         present = np.array(draw(st.lists(st.booleans(), min_size=rows, max_size=rows)), bool) if nullable else None
-        features.append(feature(name, storage, is_list, nullable))
-        columns.append(Values(numbers, None if lengths is None else np.array(lengths, np.uint16), present))
+        features.append(feature(name, storage, is_list, nullable, shape))
+        columns.append(Values(numbers.reshape(rows, *shape) if shape else numbers, None if lengths is None else np.array(lengths, np.uint16), present))
     return tuple(features), columns, rows
 
 
@@ -62,9 +65,9 @@ def reference(features: tuple[Feature, ...], columns: list[Values], rows: int) -
             if (one.present is not None and not one.present[0]) or not len(one.numbers):
                 continue
             if described.storage in INTEGERS:
-                message.feature[described.name].int64_list.value.extend(one.numbers.tolist())
+                message.feature[described.name].int64_list.value.extend(one.numbers.reshape(-1).tolist())
             else:
-                message.feature[described.name].float_list.value.extend(one.numbers.tolist())
+                message.feature[described.name].float_list.value.extend(one.numbers.reshape(-1).tolist())
         serialised.append(tf.train.Example(features=message).SerializeToString(deterministic=True))
     return serialised
 

@@ -26,7 +26,7 @@ def numbers_of(storage: str, count: int, random: np.random.Generator) -> np.ndar
     st.lists(
         st.tuples(
             st.sampled_from(["u8", "u16", "u24", "u32", "i64", "f16", "bf16", "f32"]),
-            st.sampled_from(["plain", "nullable", "u8", "u16"]),
+            st.sampled_from(["plain", "nullable", "vector", "u8", "u16"]),
         ),
         min_size=1,
         max_size=4,
@@ -47,9 +47,13 @@ def test_what_the_writer_encodes_is_decoded(kinds: list[tuple[str, str]], rows: 
                 storage=storage,
                 lengths=kind if kind.startswith("u") else None,
                 nullable=kind == "nullable",
+                values_per_row=3 if kind == "vector" else 1,
             )
         )
-        written.append(Written(numbers_of(storage, count, random), lengths, present))
+        numbers = numbers_of(storage, 3 * rows, random).reshape(rows, 3) if kind == "vector" else None
+        written.append(
+            Written(numbers_of(storage, count, random) if numbers is None else numbers, lengths, present)
+        )
     payload = encode_block(tuple(columns), written, rows)
     decoded = decode_block(tf.constant(payload), tuple(columns), tf.constant(rows), WHERE)
     for before, after in zip(written, decoded, strict=True):

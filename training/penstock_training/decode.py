@@ -20,7 +20,8 @@ SHORTEST_STATIC_LENGTH = 1
 class Values:
     """Hold one column's numbers for some rows, as wide as they are stored.
 
-    `numbers` is one per row, or for a list column all lists' values end to end with int32 `lengths` per row.
+    `numbers` is one per row, [rows, values_per_row] for vectors, or for a list column all lists' values end to end with
+    int32 `lengths` per row.
     `present` is a bool per row for a nullable column.
     """
 
@@ -46,7 +47,7 @@ def decode_block(payload: tf.Tensor, columns: tuple[Column, ...], rows: tf.Tenso
             bitmap_bytes = (rows + 7) // 8
             present = _unpack_bits(tf.strings.substr(payload, position, bitmap_bytes))[:rows]
             position += bitmap_bytes
-        count = rows
+        count = rows * column.values_per_row
         if column.lengths is not None:
             length_bytes = rows * WIDTH_BYTES[column.lengths]
             lengths = tf.cast(
@@ -55,9 +56,12 @@ def decode_block(payload: tf.Tensor, columns: tuple[Column, ...], rows: tf.Tenso
             position += length_bytes
             count = tf.reduce_sum(lengths)
         value_bytes = count * WIDTH_BYTES[column.storage]
-        decoded.append(
-            Values(decode_numbers(tf.strings.substr(payload, position, value_bytes), column.storage), lengths, present)
-        )
+        numbers = decode_numbers(tf.strings.substr(payload, position, value_bytes), column.storage)
+        if column.values_per_row > 1:
+            # Whole rows only: a payload cut short is told below, by its length.
+            whole_rows = tf.size(numbers) // column.values_per_row * column.values_per_row
+            numbers = tf.reshape(numbers[:whole_rows], [-1, column.values_per_row])
+        decoded.append(Values(numbers, lengths, present))
         position += value_bytes
     held_bytes = tf.strings.length(payload)
     whole = tf.debugging.Assert(
@@ -117,7 +121,7 @@ def _example_field(feature: Feature) -> tf.io.RaggedFeature | tf.io.FixedLenFeat
     dtype = tf.float32 if feature.storage in ("f16", "bf16", "f32") else tf.int64
     if feature.lengths is not None or feature.nullable:
         return tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int32)
-    return tf.io.FixedLenFeature([], dtype)
+    return tf.io.FixedLenFeature(feature.shape, dtype)
 
 
 def _example_values(feature: Feature, parsed: tf.Tensor | tf.RaggedTensor) -> Values:
