@@ -20,7 +20,7 @@ ARROW_TYPES: dict[str, pa.DataType] = {"int64": pa.int64(), "float32": pa.float3
 class Target:
     """Say what one source column becomes: `dtype` is int64, float32 or string; `vocabulary` is set for tokens.
 
-    `taken` is the dtype of valid values, from which `transform` makes those of `dtype`, and lists where it says so.
+    Where there is a `transform`, valid values are of dtype `taken`, from which it makes those of `dtype`.
     `length` is set for a column of lists that all are as long.
     """
 
@@ -32,8 +32,8 @@ class Target:
     vocabulary: str | None
     null: Literal["reject", "keep"] | NullDefault
     range: tuple[float, float] | None
-    taken: str
     transform: Rule | None = None
+    taken: str | None = None
     length: int | None = None
 
     @property
@@ -49,7 +49,7 @@ class Target:
     @property
     def value_type(self) -> pa.DataType:
         """Return the Arrow type of one valid value."""
-        return ARROW_TYPES[self.taken]
+        return ARROW_TYPES[self.taken or self.dtype]
 
     @property
     def arrow_type(self) -> pa.DataType:
@@ -109,8 +109,8 @@ def _resolve(spec: Spec, name: str, column: ColumnSpec, source: str, found: pa.D
         vocabulary=None if column.vocabulary is None else vocabulary,
         null=column.null_policy,
         range=allowed,
-        taken=dtype,
         transform=transform,
+        taken=dtype if transform else None,
         length=column.shape[0] if column.shape else None,
     )
 
