@@ -31,7 +31,7 @@ def check_facts(facts: Facts, job: Job) -> None:
 def _describe(job: Job, column: str, reason: str, value: str) -> str:
     target = next(target for target in job.targets if target.name == column)
     expected = {
-        "type": f"a {target.dtype} value",
+        "type": f"a {target.taken or target.dtype} value",
         "null": "a value, because null: reject",
         "range": f"a value in the range {list(target.range or ())}",
         "length": f"{target.length} numbers",

@@ -51,7 +51,8 @@ def tables(draw: st.DrawFn) -> tuple[tuple[Feature, ...], list[Values], int]:
         )
         present = np.array(draw(st.lists(st.booleans(), min_size=rows, max_size=rows)), bool) if nullable else None
         features.append(feature(name, storage, is_list, nullable, shape))
-        columns.append(Values(numbers.reshape(rows, *shape) if shape else numbers, None if lengths is None else np.array(lengths, np.uint16), present))
+        numbers = numbers.reshape(rows, *shape) if shape else numbers
+        columns.append(Values(numbers, None if lengths is None else np.array(lengths, np.uint16), present))
     return tuple(features), columns, rows
 
 

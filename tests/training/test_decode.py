@@ -51,9 +51,7 @@ def test_what_the_writer_encodes_is_decoded(kinds: list[tuple[str, str]], rows: 
             )
         )
         numbers = numbers_of(storage, 3 * rows, random).reshape(rows, 3) if kind == "vector" else None
-        written.append(
-            Written(numbers_of(storage, count, random) if numbers is None else numbers, lengths, present)
-        )
+        written.append(Written(numbers_of(storage, count, random) if numbers is None else numbers, lengths, present))
     payload = encode_block(tuple(columns), written, rows)
     decoded = decode_block(tf.constant(payload), tuple(columns), tf.constant(rows), WHERE)
     for before, after in zip(written, decoded, strict=True):
