@@ -38,7 +38,7 @@ from penstock_shared.layout import LAYOUT_VERSION
 from penstock_shared.manifest import SourceFile, fingerprint, load_manifest
 
 VERSION_DIGITS = 12
-IN_PROCESS = ("--runner=FnApiRunner", "--direct_running_mode=multi_threading")
+IN_PROCESS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
 
 
 def build(spec: Spec, root: str, runner_flags: list[str]) -> tuple[str, bool]:
@@ -148,7 +148,7 @@ def _run(job: Job, runner_flags: list[str]) -> None:
 
 def _options(runner_flags: list[str]) -> PipelineOptions:
     names_runner = any(flag.partition("=")[0] == "--runner" for flag in runner_flags)
-    own = [] if names_runner else [*IN_PROCESS, f"--direct_num_workers={os.cpu_count() or 1}"]
+    own = [] if names_runner else list(IN_PROCESS)
     return PipelineOptions([*own, *runner_flags])
 
 

@@ -10,9 +10,9 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
 from penstock_dataprep import steps
+from penstock_dataprep.dofn import Step, ThreadedStep
 from penstock_dataprep.elements import ReadBatch, ValidBatch
 from penstock_dataprep.job import Job
-from penstock_dataprep.refusal import Reported
 from penstock_dataprep.spec import LeaveLastSplit
 from penstock_dataprep.transform import merge_measures
 
@@ -21,7 +21,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     """Add every step from source to published manifest to `pipeline`."""
 
     def step(function: Any, *side_inputs: Any) -> beam.ParDo:
-        return beam.ParDo(Reported(function, job), *side_inputs)
+        return beam.ParDo(ThreadedStep(function, job), *side_inputs)
 
     recalled, unfinished, recalled_facts = (
         pipeline
@@ -30,7 +30,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     )
     new, new_facts = (
         unfinished
-        | "Read" >> step(steps.read).with_output_types(ReadBatch)
+        | "Read" >> beam.ParDo(Step(steps.read, job)).with_output_types(ReadBatch)
         | "Validate" >> step(steps.validate).with_output_types(ValidBatch)
         | "Stage" >> step(steps.stage).with_outputs("facts", main="staged")
     )

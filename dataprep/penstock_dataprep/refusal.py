@@ -9,8 +9,6 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import apache_beam as beam
-
 from penstock_dataprep.job import Job
 from penstock_dataprep.storage import exists, out_of_space, read_bytes, write_bytes
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
@@ -20,25 +18,19 @@ _NOTED: dict[str, PenstockError] = {}
 KINDS: dict[str, type[PenstockError]] = {kind.__name__: kind for kind in (PenstockError, UserMistake, DataRefused)}
 
 
-class Reported(beam.DoFn):
-    """Run a step with its job, and note a refusal before letting it fail the pipeline."""
-
-    def __init__(self, function: Callable[..., Iterator[Any]], job: Job) -> None:
-        super().__init__()
-        self.function = function
-        self.job = job
-
-    def process(self, element: Any, *side_inputs: Any) -> Iterator[Any]:
-        """Yield what the step yields for `element`."""
-        try:
-            yield from self.function(self.job, element, *side_inputs)
-        except PenstockError as refusal:
-            note(refusal, self.job)
-            raise
-        except OSError as fault:
-            reason = out_of_space(self.job.base, fault) or PenstockError(f"{self.job.base}: {fault}")
-            note(reason, self.job)
-            raise reason from fault
+def reporting(
+    function: Callable[..., Iterator[Any]], job: Job, element: Any, side_inputs: tuple[Any, ...]
+) -> Iterator[Any]:
+    """Yield what a step yields for `element`, and note a refusal before letting it fail the pipeline."""
+    try:
+        yield from function(job, element, *side_inputs)
+    except PenstockError as refusal:
+        note(refusal, job)
+        raise
+    except OSError as fault:
+        reason = out_of_space(job.base, fault) or PenstockError(f"{job.base}: {fault}")
+        note(reason, job)
+        raise reason from fault
 
 
 def note(refusal: PenstockError, job: Job) -> None:
