@@ -71,7 +71,8 @@ def plain_log(rows: int, seed: int, users: int = 200, items: int = 80) -> pa.Tab
 def rich_log(rows: int, seed: int) -> pa.Table:
     """Return a plain log with list columns, columns with nulls, and about one row in a hundred that breaks a rule."""
     rng = np.random.default_rng(seed + 1000)
-    table = plain_log(rows, seed)
+    # So many users and items that some never come to the vocabularies.
+    table = plain_log(rows, seed, users=2000, items=1500)
     items = np.array(table["item_id"].to_pylist())
     rating = table["rating"].to_numpy().copy()
     rating[rng.random(rows) < 0.005] = np.nan

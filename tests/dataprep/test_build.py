@@ -90,6 +90,7 @@ def test_shards_hold_exactly_the_valid_rows_mapped(rich_build: tuple[pa.Table, B
         assert Counter(rows_of(built, split)) == rows[split]
     for name, pairs in rankings.items():
         assert vocabulary_tokens(built, name) == pairs
+    assert all(feature.statistics.oov > 50 for feature in built.manifest.features[:3])
 
 
 def test_accounts_balance_and_claims_hold(rich_build: tuple[pa.Table, Built]) -> None:
