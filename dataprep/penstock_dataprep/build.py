@@ -8,6 +8,7 @@ import logging
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -18,6 +19,7 @@ from penstock_dataprep import pipeline
 from penstock_dataprep.job import Job
 from penstock_dataprep.lock import exclusive
 from penstock_dataprep.memo import forget_unflushed
+from penstock_dataprep.parent import check_files, check_parent, check_targets
 from penstock_dataprep.progress import BOARD, shown
 from penstock_dataprep.refusal import FILE_NAME, noted
 from penstock_dataprep.sources import FORMATS, ROW_COLUMN, with_row_column
@@ -41,13 +43,14 @@ VERSION_DIGITS = 12
 IN_PROCESS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
 
 
-def build(spec: Spec, root: str, runner_flags: list[str]) -> tuple[str, bool]:
+def build(spec: Spec, root: str, runner_flags: list[str], append_to: str | None = None) -> tuple[str, bool]:
     """Build the dataset of a spec under `root`; return (path of its manifest, whether it was there already).
 
+    The rows are added to those of the manifest at `append_to`, where it is given.
     `runner_flags` are Beam pipeline options; none means Beam's in-process runner with a thread per core.
     Raises UserMistake before any work for what the spec or the source's schema rule out, DataRefused for data.
     """
-    job = plan(spec, plain(root), runner_flags)
+    job = plan(spec, plain(root), runner_flags, append_to)
     if exists(job.manifest_path):
         load_manifest(read_bytes(job.manifest_path), job.manifest_path)
         return job.manifest_path, True
@@ -80,10 +83,11 @@ def _build_locked(job: Job, runner_flags: list[str]) -> None:
         raise
 
 
-def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:
+def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None) -> Job:
     """Find the source's files, check their columns against the spec and cut them into units of work."""
     source = spec.source
     runner = _check_runner(_options(runner_flags))
+    parent = None if append_to is None else check_parent(spec, append_to, root)
     files = tuple(found for pattern in source.patterns for found in _list_files(plain(pattern)))
     for path, times in Counter(file.path for file in files).items():
         if times > 1:
@@ -106,13 +110,21 @@ def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:
             f"columns: {ROW_COLUMN} counts from 1 in each file, so it orders no rows of different files, and "
             f"source.files names {len(files)}; join them into one file, or take a column that tells the time"
         )
-    request = fingerprint(
-        {
-            "spec": spec.model_dump(mode="json", by_alias=True),
-            "source": [file.model_dump() for file in files],
-            "layout_version": LAYOUT_VERSION,
-        }
-    )
+    document: dict[str, Any] = {
+        "spec": spec.model_dump(mode="json", by_alias=True),
+        "source": [file.model_dump() for file in files],
+        "layout_version": LAYOUT_VERSION,
+    }
+    if parent is not None:
+        if ROW_COLUMN in used:
+            raise UserMistake(
+                f"columns: {ROW_COLUMN} counts from 1 in each file, so it does not order the new rows after those of "
+                f"version {parent.version}; take a column that tells the time"
+            )
+        check_targets(targets, parent)
+        check_files(files, parent, join(root, spec.name))
+        document["parent"] = {"version": parent.version, "digest": parent.digest}
+    request = fingerprint(document)
     return Job(
         spec=spec,
         targets=targets,
@@ -125,6 +137,7 @@ def plan(spec: Spec, root: str, runner_flags: list[str]) -> Job:
         version=request[:VERSION_DIGITS],
         fingerprint=request,
         runner=runner,
+        append_to=append_to,
     )
 
 

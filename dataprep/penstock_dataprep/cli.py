@@ -8,6 +8,7 @@ from penstock_shared.errors import PenstockError
 EXAMPLES = """examples:
   penstock-data generate LOG --rows 1_000_000 --users 100_000 --items 20_000 --seed 7
   penstock-data build spec.yaml --out DATASETS
+  penstock-data build monday.yaml --out DATASETS --append-to DATASETS/movielens/4f0c2a9d1e77/manifest.json
   penstock-data verify DATASETS/movielens/4f0c2a9d1e77/manifest.json
   penstock-data show DATASETS/movielens/4f0c2a9d1e77/manifest.json --json
   penstock-data list DATASETS
@@ -38,10 +39,15 @@ def parser() -> argparse.ArgumentParser:
         help="build the dataset of a spec, or find it already built",
         description="Build the dataset of a spec. The last line of standard output is the manifest's path. "
         "Flags after -- go to Beam, for example: -- --runner=DataflowRunner --project=P --region=R",
-        usage="%(prog)s [-h] --out OUT spec [-- BEAM_FLAG ...]",
+        usage="%(prog)s [-h] --out OUT [--append-to MANIFEST] spec [-- BEAM_FLAG ...]",
     )
     build.add_argument("spec", help="the spec, a YAML file")
     build.add_argument("--out", required=True, help="folder or URL under which datasets live")
+    build.add_argument(
+        "--append-to",
+        metavar="MANIFEST",
+        help="make a version of the rows of this one and, added to them, those that the spec's source names",
+    )
 
     verify = commands.add_parser("verify", help="read every byte of a dataset and check all its manifest claims")
     verify.add_argument("manifest", help="path or URL of a manifest.json")
@@ -102,7 +108,7 @@ def _generate(chosen: argparse.Namespace) -> None:
 def _build(chosen: argparse.Namespace) -> None:
     from penstock_dataprep.commands import run_build
 
-    run_build(chosen.spec, chosen.out, chosen.runner_flags)
+    run_build(chosen.spec, chosen.out, chosen.runner_flags, chosen.append_to)
 
 
 def _verify(chosen: argparse.Namespace) -> None:

@@ -26,14 +26,14 @@ def run_generate(log: str, rows: int, users: int, items: int, seed: int, files: 
     print(f"generated {rows:,} rows in {log} ({seconds:.1f} s, {rows / seconds:,.0f} rows/s)")
 
 
-def run_build(spec_path: str, root: str, runner_flags: list[str]) -> None:
+def run_build(spec_path: str, root: str, runner_flags: list[str], append_to: str | None) -> None:
     """Build a dataset, or find it built; the last line printed is the manifest's path."""
     spec = load_spec(spec_path, _read_text(spec_path))
     started = time.monotonic()
     _quiet_third_parties()
     from penstock_dataprep.build import build
 
-    path, reused = build(spec, root, runner_flags)
+    path, reused = build(spec, root, runner_flags, append_to)
     manifest = load_manifest(read_bytes(path), path)
     seconds = time.monotonic() - started
     verb = "reused" if reused else "built"
@@ -41,7 +41,7 @@ def run_build(spec_path: str, root: str, runner_flags: list[str]) -> None:
     rejected = sum(manifest.accounting.rejected.values())
     print(f"{verb} {manifest.name} version {manifest.version}: {splits} rows, {rejected:,} rejected")
     if not reused:
-        read = manifest.accounting.read
+        read = manifest.source.rows
         print(f"read {read:,} rows in {seconds:.1f} s, {read / seconds:,.0f} rows/s")
     print(path)
 

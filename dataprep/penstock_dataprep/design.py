@@ -1,6 +1,7 @@
 """Decide, from all that was measured, how the dataset is laid out: storage widths and shards."""
 
 from dataclasses import dataclass
+from typing import get_args
 
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.numbering import Numbering
@@ -10,7 +11,7 @@ from penstock_dataprep.split import SPLITS, wanted_splits
 from penstock_dataprep.targets import Target
 from penstock_dataprep.transform import Measures, settle
 from penstock_shared.features import Feature, Statistics
-from penstock_shared.layout import WIDTH_BYTES, Column, Storage, narrowest_integer
+from penstock_shared.layout import WIDTH_BYTES, Column, IntegerStorage, Storage, narrowest_integer
 from penstock_shared.transforms import Transform, ids_made
 
 
@@ -46,10 +47,18 @@ def make_design(
     rows_per_split: dict[str, int],
     numberings: dict[str, Numbering],
     measures: Measures,
+    parent_features: tuple[Feature, ...],
 ) -> Design:
-    """Choose storage widths and shard counts, and settle the transforms."""
-    transforms = settle(targets, measures)
+    """Choose storage widths and shard counts, and settle the transforms.
+
+    A build that is appended stores nothing narrower than its parent, so that shards are of few different widths, which
+    are read fastest; and what its parent measured for a transform stays, so that a value means the same in all shards.
+    """
+    kept = {held.name: held.transform for held in parent_features if held.transform is not None}
+    transforms = kept if parent_features else settle(targets, measures)
     columns = tuple(_column(target, facts, numberings, transforms.get(target.name)) for target in targets)
+    if parent_features:
+        columns = tuple(widen(column, feature.column) for column, feature in zip(columns, parent_features, strict=True))
     list_bytes = sum(
         WIDTH_BYTES[column.storage] * facts.features[column.name].values / max(1, facts.valid)
         for column in columns
@@ -86,6 +95,26 @@ def _make_feature(target: Target, column: Column, transform: Transform | None, s
         transform=transform,
         statistics=statistics,
     )
+
+
+def widen(column: Column, other: Column) -> Column:
+    """Return the narrowest column that holds what either of two columns of one feature holds."""
+    wider = column if WIDTH_BYTES.get(column.lengths or "", 0) > WIDTH_BYTES.get(other.lengths or "", 0) else other
+    storage = _wider(column.storage, other.storage)
+    nullable = column.nullable or other.nullable
+    return column.model_copy(update={"storage": storage, "lengths": wider.lengths, "nullable": nullable})
+
+
+def _wider(one: Storage, other: Storage) -> Storage:
+    """Return the narrowest storage that holds every number of both."""
+    both = {one, other}
+    if len(both) == 1:
+        return one
+    if both <= set(get_args(IntegerStorage)):
+        return max(one, other, key=lambda storage: WIDTH_BYTES[storage])
+    # Half floats hold every integer of 8 bits, and no wider ones.
+    halves = both & {"f16", "bf16"}
+    return halves.pop() if len(halves) == 1 and both <= {"u8", *halves} else "f32"
 
 
 def _column(target: Target, facts: Facts, numberings: dict[str, Numbering], transform: Transform | None) -> Column:

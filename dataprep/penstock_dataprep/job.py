@@ -3,17 +3,21 @@
 from dataclasses import dataclass
 
 import penstock_dataprep
+from penstock_dataprep.parent import read_parent
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.sources import Unit
 from penstock_dataprep.spec import Spec
 from penstock_dataprep.storage import join
 from penstock_dataprep.targets import Target
-from penstock_shared.manifest import MANIFEST_NAME, SourceFile
+from penstock_shared.manifest import MANIFEST_NAME, Manifest, SourceFile, Vocabulary
 
 
 @dataclass(frozen=True)
 class Job:
-    """Describe one build; `base` is the dataset folder `<root>/<name>`, `runner` is named in the manifest."""
+    """Describe one build; `base` is the dataset folder `<root>/<name>`, `runner` is named in the manifest.
+
+    `append_to` is the path of the manifest to append to, None for a dataset of its own.
+    """
 
     spec: Spec
     targets: tuple[Target, ...]
@@ -25,6 +29,7 @@ class Job:
     version: str
     fingerprint: str
     runner: str
+    append_to: str | None
 
     @property
     def scratch(self) -> Scratch:
@@ -40,3 +45,17 @@ class Job:
     def manifest_path(self) -> str:
         """Return where the manifest will be."""
         return join(self.folder, MANIFEST_NAME)
+
+    @property
+    def parent(self) -> Manifest | None:
+        """Return the manifest to append to; a worker reads it once, so that no step carries it along."""
+        return None if self.append_to is None else read_parent(self.append_to)
+
+    def parent_vocabulary(self, name: str) -> Vocabulary | None:
+        """Return the parent's vocabulary `name`, or None."""
+        return None if self.parent is None else self.parent.vocabularies[name]
+
+    def known_shards(self) -> list[tuple[str, int]]:
+        """Return (vocabulary, position) of each of the parent's vocabulary files."""
+        held = self.parent.vocabularies if self.parent else {}
+        return [(name, position) for name, entry in held.items() for position in range(len(entry.shards))]

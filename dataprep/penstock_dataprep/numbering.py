@@ -18,6 +18,7 @@ from penstock_shared.errors import DataRefused
 from penstock_shared.layout import Column, narrowest_integer, narrowest_length
 from penstock_shared.manifest import Vocabulary, VocabularyShard, vocabulary_digest
 from penstock_shared.tokens import first_token_id
+from penstock_shared.vocabularies import Ancestor
 
 TOKENS_PER_SHARD = 1 << 22
 TOKENS_PER_BLOCK = 1 << 16
@@ -53,6 +54,7 @@ class Numbering:
     columns: tuple[Column, ...]
     ranks: tuple[tuple[str, int, int], ...]
     index_bits: int
+    ancestors: tuple[Ancestor, ...]
 
     @property
     def size(self) -> int:
@@ -90,6 +92,8 @@ class Numbering:
             shared_by=self.shared_by,
             columns=self.columns,
             shards=shards,
+            ancestors=self.ancestors,
+            parent=self.ancestors[-1].digest if self.ancestors else None,
             digest=vocabulary_digest(self.rules.oov_buckets, self.columns, shards),
         )
 
@@ -101,9 +105,10 @@ def number(
     shared_by: tuple[str, ...],
     partitions: list[Merged],
     ranges: list[Range],
+    parent: Vocabulary | None,
     scratch: Scratch,
 ) -> Numbering:
-    """Rank a vocabulary's sorted ranges up to `max_size` tokens.
+    """Rank a vocabulary's ranges up to `max_size` tokens; the first ranges are those of `parent`, where there is one.
 
     Raises DataRefused when the ids do not fit int32, the id dtype of this format.
     """
@@ -120,18 +125,26 @@ def number(
             covered += held.counted if whole else int(read_pieces((piece,), scratch).column("count").to_numpy().sum())
     if first_token_id(rules.oov_buckets) + rank > LARGEST_SIZE:
         raise DataRefused(f"columns.{vocabulary}.vocabulary: {rank} tokens do not fit int32 ids; raise min_count")
+    counted = sum(held.counted for held in ranges) + sum(partition.below for partition in partitions)
+    ancestors: tuple[Ancestor, ...] = ()
+    if parent is not None:
+        added = sum(partition.added for partition in partitions)
+        covered_before = sum(held.counted for held in ordered[: len(parent.shards)]) - added
+        counted += parent.counted_values - covered_before
+        ancestors = (*parent.ancestors, Ancestor(tokens=parent.tokens, digest=parent.digest))
     return Numbering(
         vocabulary=vocabulary,
         rules=rules,
         token_dtype=token_dtype,
         shared_by=shared_by,
         tokens=rank,
-        counted=sum(held.counted for held in ranges) + sum(partition.below for partition in partitions),
+        counted=counted,
         covered=covered,
         pieces=tuple(pieces),
         columns=_columns(token_dtype, ordered),
         ranks=tuple((held.ranks_file, piece.rank, piece.stop) for held, piece in zip(ordered, pieces, strict=False)),
-        index_bits=index_bits(partitions),
+        index_bits=index_bits(partitions, parent),
+        ancestors=ancestors,
     )
 
 
@@ -181,9 +194,9 @@ def write_shard(numbering: Numbering, shard: int, base: str, version: str, scrat
     return VocabularyShard(path=path, bytes=size, crc32c=crc32c, tokens=rows)
 
 
-def index_bits(partitions: list[Merged]) -> int:
+def index_bits(partitions: list[Merged], parent: Vocabulary | None) -> int:
     """Return the number of leading hash bits that choose a lookup table."""
-    return partition_bits(sum(partition.tokens for partition in partitions))
+    return partition_bits(sum(partition.tokens for partition in partitions) + (parent.tokens if parent else 0))
 
 
 def token_index(numbering: Numbering, scratch: Scratch) -> TokenIndex:

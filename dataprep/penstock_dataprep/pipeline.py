@@ -46,7 +46,11 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         "sizes", "measures", main="counts"
     )
     measured = AsSingleton(measures | "MergeMeasures" >> beam.CombineGlobally(merge_measures))
-    merged_counts = counts | "GroupPartitions" >> beam.GroupByKey() | "MergeCounts" >> step(steps.merge_counts)
+    known = job.known_shards()
+    if known:
+        known_tokens = pipeline | "Known" >> beam.Create(known) | "ReadKnown" >> step(steps.read_known, judged)
+        counts = (counts, known_tokens) | "Counts" >> beam.Flatten()
+    merged_counts = counts | "GroupPartitions" >> beam.GroupByKey() | "MergeCounts" >> step(steps.merge_counts, judged)
     partitions = AsList(merged_counts)
     ranges = (
         merged_counts
@@ -54,6 +58,12 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         | "GroupRanges" >> beam.GroupByKey()
         | "SortRanges" >> step(steps.sort_range, partitions)
     )
+    if known:
+        # A source of its own, since one stage with both would wait for its own output.
+        known_ranges = (
+            pipeline | "KnownAgain" >> beam.Create(known) | "CountKnown" >> step(steps.count_known, partitions)
+        )
+        ranges = (ranges, known_ranges) | "Ranges" >> beam.Flatten()
     numberings = (
         pipeline
         | "Vocabularies" >> beam.Create(list(job.spec.vocabularies()))

@@ -183,7 +183,10 @@ class OutputSpec(Strict):
 
 
 class Spec(Strict):
-    """Hold everything that decides what a dataset contains."""
+    """Hold everything that decides what a dataset contains.
+
+    A build that is appended lists the shards of the newest `keep_last` builds, its own among them, or of all.
+    """
 
     name: Name
     source: SourceSpec
@@ -193,6 +196,7 @@ class Spec(Strict):
     output: OutputSpec = OutputSpec()
     duplicates: Literal["keep", "drop"] = "keep"
     max_reject_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
+    keep_last: Annotated[int, Field(ge=1)] | None = None
 
     def source_column(self, name: str) -> str:
         """Return the name in the source of the column behind feature `name`."""

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.pvalue import TaggedOutput
 from pydantic import TypeAdapter
 
-from penstock_dataprep import leave_last, mapping, numbering, shard, vocabulary
+from penstock_dataprep import known, leave_last, mapping, numbering, shard, vocabulary
 from penstock_dataprep.design import Design, make_design, make_features
 from penstock_dataprep.elements import ReadBatch, ValidBatch
 from penstock_dataprep.facts import Facts
@@ -29,6 +31,8 @@ from penstock_dataprep.transform import Measures, measure_rows, transform_valid
 from penstock_dataprep.validate import validate as validate_batch
 from penstock_shared.layout import RecordLayout
 from penstock_shared.manifest import VocabularyShard
+
+KNOWN_PIECES = "known-by-hash/"
 
 # What the notes of finished work hold.
 PIECES: TypeAdapter[int] = TypeAdapter(int)
@@ -153,7 +157,7 @@ def count_tokens(
     for name, (rules, users) in job.spec.vocabularies().items():
         if rules.encoding == "hash":
             continue
-        bits = vocabulary.partition_bits(facts.tokens[name])
+        bits = _partition_bits(job, name, facts)
         for user in users:
             tokens, hashes = read_tokens(staged, user, job.scratch)
             held = rows.columns[user]
@@ -171,16 +175,56 @@ def count_tokens(
     yield TaggedOutput("sizes", Counter({split: int((assigned == at).sum()) for at, split in enumerate(SPLITS)}))
 
 
-def merge_counts(job: Job, grouped: tuple[tuple[str, int], Iterable[tuple[str, int]]]) -> Iterator[vocabulary.Merged]:
-    """Yield a description of the admitted tokens of one hash partition."""
+def read_known(job: Job, task: tuple[str, int], facts: Facts) -> Iterator[tuple[tuple[str, int], tuple[str, int]]]:
+    """Yield, by (vocabulary, hash partition), where the tokens of one of the parent's vocabulary files are."""
+    name, position = task
+    held = job.parent_vocabulary(name)
+    assert held is not None
+    table = known.read_tokens(held, position, job.base)
+    pieces = vocabulary.cut_by_hash(table, _partition_bits(job, name, facts))
+    job.scratch.write_batches(f"known/{name}.{position:05d}", [table])
+    file = f"{KNOWN_PIECES}{name}.{position:05d}"
+    job.scratch.write_batches(file, pieces)
+    for partition in range(len(pieces)):
+        yield (name, partition), (file, partition)
+
+
+def _partition_bits(job: Job, name: str, facts: Facts) -> int:
+    held = job.parent_vocabulary(name)
+    return vocabulary.partition_bits(facts.tokens[name] + (held.tokens if held else 0))
+
+
+def merge_counts(
+    job: Job, grouped: tuple[tuple[str, int], Iterable[tuple[str, int]]], facts: Facts
+) -> Iterator[vocabulary.Merged]:
+    """Yield a description of the admitted tokens of one hash partition; counts of the parent's tokens go to a file."""
     (name, partition), places = grouped
     rules, _ = job.spec.vocabularies()[name]
-    counted = vocabulary.merge_counts([job.scratch.read_batch(*place) for place in places], f"columns.{name}")
+    counts: list[pa.RecordBatch] = []
+    parent: list[pa.RecordBatch] = []
+    for file, position in places:
+        (parent if file.startswith(KNOWN_PIECES) else counts).append(job.scratch.read_batch(file, position))
+    counted, added = vocabulary.merge_counts(counts, f"columns.{name}"), 0
+    if parent:
+        bits = _partition_bits(job, name, facts)
+        counted, old = known.part(counted, pa.concat_batches(parent), bits, f"columns.{name}")
+        added = pc.sum(old.column("count")).as_py() or 0
     admitted, below = vocabulary.admit(counted, rules)
     keys = vocabulary.sample_keys(admitted)
-    merged = vocabulary.Merged(name, partition, admitted.num_rows, below, keys)
+    merged = vocabulary.Merged(name, partition, admitted.num_rows, below, added, keys)
     job.scratch.write_batches(merged.file, [admitted])
+    if parent:
+        job.scratch.write_batches(merged.added_file, [old])
     yield merged
+
+
+def count_known(job: Job, task: tuple[str, int], partitions: list[vocabulary.Merged]) -> Iterator[vocabulary.Range]:
+    """Yield a description of the range of one of the parent's vocabulary files, its counts brought up to date."""
+    name, position = task
+    merged = [held for held in partitions if held.vocabulary == name]
+    table = job.scratch.read_batch(f"known/{name}.{position:05d}")
+    updated = known.add_counts(table, [job.scratch.read_batch(held.added_file) for held in merged])
+    yield _write_range(job, vocabulary.Range.of(name, position, updated), updated, merged)
 
 
 def cut_ranges(
@@ -192,8 +236,10 @@ def cut_ranges(
     file = f"cut/{merged.vocabulary}.{merged.partition:05d}"
     if ranges:
         job.scratch.write_batches(file, list(ranges.values()))
+    parent = job.parent_vocabulary(merged.vocabulary)
+    first = len(parent.shards) if parent else 0
     for position, number in enumerate(ranges):
-        yield (merged.vocabulary, number), (file, position)
+        yield (merged.vocabulary, first + number), (file, position)
 
 
 def sort_range(
@@ -202,11 +248,17 @@ def sort_range(
     """Yield a description of one sorted range."""
     (name, number), places = grouped
     table = vocabulary.sort_range([job.scratch.read_batch(*place) for place in sorted(places)])
-    held = vocabulary.Range.of(name, number, table)
-    bits = numbering.index_bits([merged for merged in partitions if merged.vocabulary == name])
+    merged = [held for held in partitions if held.vocabulary == name]
+    yield _write_range(job, vocabulary.Range.of(name, number, table), table, merged)
+
+
+def _write_range(
+    job: Job, held: vocabulary.Range, table: pa.RecordBatch, merged: list[vocabulary.Merged]
+) -> vocabulary.Range:
+    bits = numbering.index_bits(merged, job.parent_vocabulary(held.vocabulary))
     job.scratch.write_batches(held.file, [table])
     job.scratch.write_batches(held.ranks_file, vocabulary.cut_by_hash(vocabulary.rank_table(table), bits))
-    yield held
+    return held
 
 
 def number_tokens(
@@ -217,7 +269,8 @@ def number_tokens(
     token_dtype = next(target.dtype for target in job.targets if target.name == name)
     own_partitions = [held for held in partitions if held.vocabulary == name]
     own_ranges = [held for held in ranges if held.vocabulary == name]
-    yield name, numbering.number(name, rules, token_dtype, users, own_partitions, own_ranges, job.scratch)
+    parent = job.parent_vocabulary(name)
+    yield name, numbering.number(name, rules, token_dtype, users, own_partitions, own_ranges, parent, job.scratch)
 
 
 def list_vocabulary_shards(job: Job, numbered: tuple[str, Numbering]) -> Iterator[tuple[int, Numbering]]:
@@ -257,7 +310,8 @@ def lay_out(
     rows_per_split: Counter[str] = sum(sizes, Counter())
     BOARD.start("map", facts.valid)
     BOARD.start("write", facts.valid)
-    yield make_design(job.spec, job.targets, facts, rows_per_split, dict(numbered), measures)
+    held = job.parent.features if job.parent else ()
+    yield make_design(job.spec, job.targets, facts, rows_per_split, dict(numbered), measures, held)
 
 
 def map_batch(

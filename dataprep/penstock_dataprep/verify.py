@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from penstock_dataprep.append import increments_of
 from penstock_dataprep.blocks import Values, decode_block
 from penstock_dataprep.certificate import Moments, certify, shard_moments
 from penstock_dataprep.examples import decode_examples
+from penstock_dataprep.listing import read_sketches
 from penstock_dataprep.progress import BOARD
 from penstock_dataprep.sketch import merge_sketches, sketch_feature, statistics
 from penstock_dataprep.storage import dataset_folder, join, read_bytes
@@ -18,11 +20,11 @@ from penstock_dataprep.verify_files import expect, verify_file
 from penstock_dataprep.verify_vocabulary import verify_vocabulary
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature, Statistics
-from penstock_shared.manifest import Manifest, Shard, Split, content_digest
-from penstock_shared.sketches import FeatureSketch, SplitSketches
-from penstock_shared.strict import parse_json
+from penstock_shared.manifest import Certificate, Manifest, Shard, Split, content_digest
+from penstock_shared.sketches import FeatureSketch
 from penstock_shared.tokens import NULL_ID
 
+Block = tuple[int, int, list[Values]]  # (byte offset, rows, columns)
 CERTIFICATE_TOLERANCE = 1e-3  # in z: sums over floats may differ in their last digits
 
 
@@ -47,11 +49,18 @@ def verify(manifest: Manifest, path: str) -> int:
         own = [checked for owner, checked in found if owner == name]
         claims += _verify_block_index(base, split, [offset for checked in own for offset in checked.offsets])
         claims += _verify_sketches(base, split, [checked.sketches for checked in own])
-    for feature in manifest.features:
-        merged = merge_sketches([checked.sketches[feature.name] for _, checked in found])
-        claims += _verify_statistics(feature, statistics(feature, merged), path)
-    claims += _verify_certificate(manifest, [(owner, checked.moments) for owner, checked in found], path)
-    digest = content_digest(manifest.features, manifest.layout, manifest.vocabularies, manifest.splits)
+    claims += _verify_statistics(manifest.features, [checked for _, checked in found], path)
+    for increment in increments_of(manifest):
+        own = [checked for _, checked in found if checked.shard.version == increment.version]
+        where = f"{path}: increment {increment.version}" if manifest.increments else path
+        claims += _verify_statistics(increment.features, own, where) if manifest.increments else 0
+        moments = {
+            name: [checked.moments for checked in own if checked.shard.written_for == name] for name in increment.rules
+        }
+        claims += _verify_certificate(increment.certificate, moments, where)
+    digest = content_digest(
+        manifest.features, manifest.layout, manifest.vocabularies, manifest.splits, manifest.increments
+    )
     expect(path, "digest", manifest.digest, digest)
     return claims + 1
 
@@ -60,6 +69,7 @@ def verify(manifest: Manifest, path: str) -> int:
 class Checked:
     """Hold what was found in a shard that is as claimed."""
 
+    shard: Shard
     offsets: list[int]
     sketches: dict[str, FeatureSketch]
     moments: dict[str, Moments]
@@ -68,18 +78,18 @@ class Checked:
 def _verify_shard(manifest: Manifest, base: str, shard: Shard) -> Checked:
     path = join(base, shard.path)
     verify_file(base, shard)
-    reader = READERS[manifest.layout.kind]
+    reader, features = READERS[manifest.layout.kind], manifest.features_of(shard)
     offsets: list[int] = []
-    pieces: list[list[Values]] = [[] for _ in manifest.features]
+    pieces: list[list[Values]] = [[] for _ in features]
     found_rows = 0
-    for offset, rows, columns in reader(manifest, read_bytes(path), path):
+    for offset, rows, columns in reader(features, manifest.layout.rows_per_block, read_bytes(path), path):
         offsets.append(offset)
         is_last = found_rows + rows == shard.rows
         if rows > manifest.layout.rows_per_block or (rows < manifest.layout.rows_per_block and not is_last):
             raise DataRefused(
                 f"{path}: the block at byte {offset} has {rows} rows, expected {manifest.layout.rows_per_block}"
             )
-        for held, feature, values in zip(pieces, manifest.features, columns, strict=True):
+        for held, feature, values in zip(pieces, features, columns, strict=True):
             if feature.vocabulary:
                 _verify_ids(feature, values, manifest.vocabularies[feature.vocabulary].size, path, offset)
             held.append(values)
@@ -91,9 +101,9 @@ def _verify_shard(manifest: Manifest, base: str, shard: Shard) -> Checked:
     buckets = {name: vocabulary.oov_buckets for name, vocabulary in manifest.vocabularies.items()}
     sketches = {
         feature.name: sketch_feature(feature, held, found_rows, buckets.get(feature.vocabulary or ""))
-        for feature, held in zip(manifest.features, whole, strict=True)
+        for feature, held in zip(features, whole, strict=True)
     }
-    return Checked(offsets, sketches, shard_moments(manifest.features, whole))
+    return Checked(shard, offsets, sketches, shard_moments(features, whole))
 
 
 def _verify_ids(feature: Feature, values: Values, size: int, path: str, offset: int) -> None:
@@ -106,24 +116,24 @@ def _verify_ids(feature: Feature, values: Values, size: int, path: str, offset: 
         )
 
 
-def _read_blocks(manifest: Manifest, content: bytes, path: str) -> list[tuple[int, int, list[Values]]]:
-    columns = tuple(feature.column for feature in manifest.features)
+def _read_blocks(features: tuple[Feature, ...], rows_per_block: int, content: bytes, path: str) -> list[Block]:
+    columns = tuple(feature.column for feature in features)
     return [
         (offset, *decode_block(columns, payload, f"{path}: the record at byte {offset}"))
         for offset, payload in unframe(content, path)
     ]
 
 
-def _read_examples(manifest: Manifest, content: bytes, path: str) -> list[tuple[int, int, list[Values]]]:
-    starts = [offset for offset, _ in unframe(content, path)][:: manifest.layout.rows_per_block]
+def _read_examples(features: tuple[Feature, ...], rows_per_block: int, content: bytes, path: str) -> list[Block]:
+    starts = [offset for offset, _ in unframe(content, path)][::rows_per_block]
     ends = [*starts[1:], len(content)]
     return [
-        (start, *decode_examples(manifest.features, content[start:end], f"{path}: the records from byte {start}"))
+        (start, *decode_examples(features, content[start:end], f"{path}: the records from byte {start}"))
         for start, end in zip(starts, ends, strict=True)
     ]
 
 
-READERS: dict[str, Callable[[Manifest, bytes, str], list[tuple[int, int, list[Values]]]]] = {
+READERS: dict[str, Callable[[tuple[Feature, ...], int, bytes, str], list[Block]]] = {
     "blocks": _read_blocks,
     "examples": _read_examples,
 }
@@ -141,27 +151,26 @@ def _verify_block_index(base: str, split: Split, offsets: list[int]) -> int:
 def _verify_sketches(base: str, split: Split, sketches: list[dict[str, FeatureSketch]]) -> int:
     if split.statistics is None:
         return 0
-    claims = verify_file(base, split.statistics)
+    claimed = read_sketches(split, base).shards
     path = join(base, split.statistics.path)
-    claimed = parse_json(SplitSketches, read_bytes(path), path, DataRefused)
-    expect(path, "shards", len(claimed.shards), len(sketches))
-    for position, (held, found) in enumerate(zip(claimed.shards, sketches, strict=True)):
+    for position, (held, found) in enumerate(zip(claimed, sketches, strict=True)):
         for name, sketch in found.items():
             expect(f"{path}: shards.{position}", name, held.get(name), sketch)
-    return claims + len(sketches)
+    return 2 + len(sketches)
 
 
-def _verify_statistics(feature: Feature, found: Statistics, path: str) -> int:
-    for quantity, claimed in feature.statistics:
-        expect(f"{path}: statistics of {feature.name}", quantity, claimed, getattr(found, quantity))
-    return len(Statistics.model_fields)
+def _verify_statistics(features: tuple[Feature, ...], found: list[Checked], path: str) -> int:
+    for feature in features:
+        merged = statistics(feature, merge_sketches([checked.sketches[feature.name] for checked in found]))
+        for quantity, claimed in feature.statistics:
+            expect(f"{path}: statistics of {feature.name}", quantity, claimed, getattr(merged, quantity))
+    return len(features) * len(Statistics.model_fields)
 
 
-def _verify_certificate(manifest: Manifest, moments: list[tuple[str, dict[str, Moments]]], path: str) -> int:
-    claimed = manifest.shuffle.certificate
+def _verify_certificate(claimed: Certificate | None, moments: dict[str, list[dict[str, Moments]]], path: str) -> int:
     if claimed is None:
         return 0
-    found = certify({name: [held for owner, held in moments if owner == name] for name in manifest.splits})
+    found = certify(moments)
     for split, scores in claimed.z.items():
         for statistic, z in scores.items():
             measured = found.z.get(split, {}).get(statistic)

@@ -1,63 +1,94 @@
-"""Check a vocabulary's tokens: as many as claimed, by descending count, ties by ascending token, all distinct."""
+"""Check a vocabulary's tokens: their number, their order, that all are distinct and kept the ids they had."""
+
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from penstock_dataprep.blocks import Values, decode_block
-from penstock_dataprep.storage import join, read_bytes
+from penstock_dataprep.blocks import decode_block
+from penstock_dataprep.hashing import hash_tokens
+from penstock_dataprep.known import to_array
+from penstock_dataprep.storage import exists, join, read_bytes
 from penstock_dataprep.tfrecord import unframe
 from penstock_dataprep.verify_files import expect, verify_file
 from penstock_shared.errors import DataRefused
-from penstock_shared.manifest import Manifest, vocabulary_digest
+from penstock_shared.manifest import MANIFEST_NAME, Manifest, Vocabulary, load_manifest, vocabulary_digest
 from penstock_shared.tokens import first_token_id
 
 
 def verify_vocabulary(manifest: Manifest, base: str, name: str) -> int:
-    """Check every claim about a vocabulary and return how many there are. Raises DataRefused naming the file."""
+    """Check every claim about a vocabulary and return how many there are. Raises DataRefused naming the file.
+
+    Only the tokens of the newest version are in order. Where the parent's files are still there, its tokens must have
+    the ids they had.
+    """
     held = manifest.vocabularies[name]
     last: pa.RecordBatch | None = None
+    hashes: list[np.ndarray] = [np.zeros(0, np.uint64)]
     total = 0
-    for shard in held.shards:
-        path = join(base, shard.path)
-        verify_file(base, shard)
-        tokens = 0
-        for offset, payload in unframe(read_bytes(path), path):
-            rows, (token, count) = decode_block(held.columns, payload, f"{path}: the record at byte {offset}")
-            tokens += rows
-            entries = _entries(token, count)
-            if rows:
-                _check_order(entries if last is None else pa.concat_batches([last, entries]), held.min_count, path)
-                last = entries.slice(rows - 1)
-        expect(path, "tokens", shard.tokens, tokens)
-        total += tokens
+    for path, entries in _read(held, base):
+        _check_counts(entries, held.min_count, path)
+        hashes.append(hash_tokens(entries.column("token")))
+        newest = entries.slice(max(0, held.first_ordered - total))
+        total += entries.num_rows
+        if newest.num_rows:
+            _check_order(newest if last is None else pa.concat_batches([last, newest]), path)
+            last = newest.slice(newest.num_rows - 1)
     where = f"vocabulary {name}"
     expect(where, "tokens", held.tokens, total)
     expect(where, "size", held.size, first_token_id(held.oov_buckets) + total)
     expect(where, "digest", held.digest, vocabulary_digest(held.oov_buckets, held.columns, held.shards))
-    return 3 * len(held.shards) + 3
+    found = np.concatenate(hashes)
+    expect(where, "distinct tokens", total, len(np.unique(found)))
+    return 3 * len(held.shards) + 4 + _check_ids_kept(manifest, base, name, found)
 
 
-def _entries(token: Values, count: Values) -> pa.RecordBatch:
-    tokens: pa.Array
-    if token.lengths is None:
-        tokens = pa.array(token.numbers.astype(np.int64))
-    else:
-        ends = np.append(0, np.cumsum(token.lengths, dtype=np.int64))
-        content = pa.py_buffer(np.ascontiguousarray(token.numbers))
-        tokens = pa.Array.from_buffers(pa.large_binary(), len(token.lengths), [None, pa.py_buffer(ends), content])
-    return pa.RecordBatch.from_arrays([tokens, pa.array(count.numbers.astype(np.int64))], names=["token", "count"])
+def _read(held: Vocabulary, base: str) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Yield (path, tokens and counts) of each block that holds any."""
+    for shard in held.shards:
+        path, tokens = join(base, shard.path), 0
+        verify_file(base, shard)
+        for offset, payload in unframe(read_bytes(path), path):
+            rows, (token, count) = decode_block(held.columns, payload, f"{path}: the record at byte {offset}")
+            tokens += rows
+            if rows:
+                counts = pa.array(count.numbers.astype(np.int64))
+                yield path, pa.RecordBatch.from_arrays([to_array(token), counts], names=["token", "count"])
+        expect(path, "tokens", shard.tokens, tokens)
 
 
-def _check_order(entries: pa.RecordBatch, min_count: int, path: str) -> None:
-    """Check each entry against the one before it."""
+def _check_counts(entries: pa.RecordBatch, min_count: int, path: str) -> None:
     tokens, counts = entries.column("token"), entries.column("count").to_numpy()
     if counts.min() < min_count:
         at = int(np.argmin(counts))
         raise DataRefused(f"{path}: token {tokens[at].as_py()!r} has count {counts[at]}, below min_count {min_count}")
+
+
+def _check_order(entries: pa.RecordBatch, path: str) -> None:
+    """Check each entry against the one before it; Arrow compares strings by their UTF-8 bytes."""
+    tokens, counts = entries.column("token"), entries.column("count").to_numpy()
     ascends = pc.less(tokens.slice(0, len(tokens) - 1), tokens.slice(1)).to_numpy(zero_copy_only=False)
     is_ordered = (counts[1:] < counts[:-1]) | ((counts[1:] == counts[:-1]) & ascends)
     if not is_ordered.all():
         at = int(np.argmin(is_ordered)) + 1
         before, here = tokens[at - 1].as_py(), tokens[at].as_py()
         raise DataRefused(f"{path}: token {here!r} does not come after {before!r} by count and token")
+
+
+def _check_ids_kept(manifest: Manifest, base: str, name: str, hashes: np.ndarray) -> int:
+    """Compare with the parent's tokens, unless it has been deleted; return how many claims were checked."""
+    path = join(base, manifest.parent.version, MANIFEST_NAME) if manifest.parent else ""
+    if not path or not exists(path):
+        return 0
+    parent = load_manifest(read_bytes(path), path).vocabularies[name]
+    expect(f"vocabulary {name}", "parent", manifest.vocabularies[name].parent, parent.digest)
+    start = 0
+    for file, entries in _read(parent, base) if all(exists(join(base, shard.path)) for shard in parent.shards) else ():
+        tokens = entries.column("token")
+        moved = np.flatnonzero(hash_tokens(tokens) != hashes[start : start + len(tokens)])
+        if len(moved):
+            token = tokens[int(moved[0])].as_py()
+            raise DataRefused(f"vocabulary {name}: token {token!r} of {file} no longer has the id it had there")
+        start += len(tokens)
+    return 2

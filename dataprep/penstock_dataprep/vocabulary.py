@@ -72,14 +72,16 @@ def merge_counts(tables: list[pa.RecordBatch], where: str) -> pa.RecordBatch:
     if not pa.types.is_integer(tokens.type):  # The hash of an integer is a bijection.
         beside = tokens.take(pa.array(order))
         differs = pc.not_equal(beside.slice(1), beside.slice(0, len(beside) - 1)).to_numpy(zero_copy_only=False)
-        collision = np.flatnonzero(differs & ~is_first[1:])
-        if len(collision):
-            pair = [beside[int(collision[0]) + offset].as_py() for offset in (0, 1)]
-            raise DataRefused(
-                f"{where}: tokens {pair[0]!r} and {pair[1]!r} have the same 64-bit hash; rename one of them"
-            )
+        collided = np.flatnonzero(differs & ~is_first[1:])
+        if len(collided):
+            raise collision(where, *(beside[int(collided[0]) + offset].as_py() for offset in (0, 1)))
     counts = np.add.reduceat(merged.column("count").to_numpy()[order], starts)
     return count_table(tokens.take(pa.array(order[starts])), ordered[starts], counts)
+
+
+def collision(where: str, one: str, other: str) -> DataRefused:
+    """Return the refusal of two tokens that share a hash."""
+    return DataRefused(f"{where}: tokens {one!r} and {other!r} have the same 64-bit hash; rename one of them")
 
 
 Key = tuple[int, int | str]  # a place in the order of a vocabulary: (count, token)
@@ -89,19 +91,25 @@ Key = tuple[int, int | str]  # a place in the order of a vocabulary: (count, tok
 class Merged:
     """Describe one partition's merged counts: how many tokens were admitted and their file, and sampled keys.
 
-    `below` is the sum of the counts of the tokens that were not admitted.
+    `below` is the sum of the counts of the tokens that were not admitted, `added` of those that the parent has.
     """
 
     vocabulary: str
     partition: int
     tokens: int
     below: int
+    added: int
     keys: tuple[Key, ...]
 
     @property
     def file(self) -> str:
         """Return the name of the scratch file that holds the admitted tokens and their counts."""
         return f"merged/{self.vocabulary}.{self.partition:05d}"
+
+    @property
+    def added_file(self) -> str:
+        """Return the name of the scratch file that holds what to add to the counts of the parent's tokens."""
+        return f"added/{self.vocabulary}.{self.partition:05d}"
 
 
 def admit(table: pa.RecordBatch, rules: VocabularySpec) -> tuple[pa.RecordBatch, int]:
@@ -153,7 +161,10 @@ def sort_range(tables: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 @dataclass(frozen=True)
 class Range:
-    """Describe a sorted range; ranges are numbered from the most frequent tokens down."""
+    """Describe a range of tokens in the order of their ids.
+
+    Ranges are numbered from the most frequent tokens down, after those of the parent's tokens.
+    """
 
     vocabulary: str
     number: int

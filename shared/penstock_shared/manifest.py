@@ -7,50 +7,32 @@ version's shards and the whole folder may be moved or copied.
 
 import hashlib
 import json
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature
+from penstock_shared.files import Count, File, Name, Sha256
 from penstock_shared.layout import Column, RecordLayout
 from penstock_shared.strict import Strict, parse
+from penstock_shared.vocabularies import Vocabulary, VocabularyShard
 
 MANIFEST_NAME = "manifest.json"
 FORMAT: Literal["penstock-dataset"] = "penstock-dataset"
 FORMAT_MAJOR, FORMAT_MINOR = 1, 0
 
-Count = Annotated[int, Field(ge=0)]
-Crc32c = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-
-
-def _stay_inside(path: str) -> str:
-    parts = path.split("/")
-    if re.search(r"[\\:\x00]", path) or any(part in ("", ".", "..") for part in parts):
-        raise ValueError("a relative path of plain names, so that it cannot leave the dataset folder")
-    return path
-
-
-RelativePath = Annotated[str, AfterValidator(_stay_inside)]
-
-
-class File(Strict):
-    """Point at one file of the dataset, with what it takes to tell that it is whole."""
-
-    path: RelativePath
-    bytes: Count
-    crc32c: Crc32c
-
 
 class Shard(File):
-    """Point at one TFRecord file of rows."""
+    """Point at one TFRecord file of rows, at `<version>/<split>/...`, the split being what it was written for."""
 
     rows: Count
     blocks: Count
+
+    @property
+    def written_for(self) -> str:
+        """Return the split that the shard was written for; a later version may list it under another."""
+        return self.path.split("/")[1]
 
 
 class Split(Strict):
@@ -71,38 +53,6 @@ class Split(Strict):
             if total != getattr(self, quantity):
                 raise ValueError(f"{quantity} equal to the sum over the shards, {total}")
         return self
-
-
-class VocabularyShard(File):
-    """Point at one TFRecord file of blocks with a vocabulary's next `tokens` tokens and their counts."""
-
-    tokens: Count
-
-
-class Vocabulary(Strict):
-    """Describe the ids of a vocabulary and where its tokens and counts are.
-
-    `size` is the number of ids, reserved ones included: the rows of an embedding table. `coverage` is the share
-    of counted values that are in the vocabulary. `columns` lay out the token and the count in a block; a string
-    token is a list of UTF-8 bytes. A vocabulary with `encoding: hash` has no tokens: every value falls in an
-    out-of-vocabulary bucket.
-    """
-
-    token_dtype: Literal["int64", "string"]
-    encoding: Literal["table", "hash"]
-    size: Count
-    tokens: Count
-    oov_buckets: Annotated[int, Field(ge=1)]
-    min_count: Annotated[int, Field(ge=1)]
-    max_size: Count | None
-    counted_over: Literal["train", "all"]
-    counted_values: Count
-    coverage: Annotated[float, Field(ge=0, le=1)]
-    shared_by: tuple[str, ...]
-    columns: tuple[Column, ...]
-    shards: tuple[VocabularyShard, ...]
-    parent: Sha256 | None = None
-    digest: Sha256
 
 
 class SourceFile(Strict):
@@ -176,8 +126,28 @@ class Parent(Strict):
     digest: Sha256
 
 
+class Increment(Strict):
+    """Describe what one build added to an appended dataset: the shards in folder `version`.
+
+    A shard keeps the columns it was written with. So `features` are the manifest's, but stored as this build stored
+    them and measured over its rows alone. `rules` say how it split its rows, by split; `certificate` is of the order
+    it wrote them in.
+    """
+
+    version: Name
+    created: str
+    features: tuple[Feature, ...]
+    rules: dict[Name, str]
+    certificate: Certificate | None = None
+
+
 class Manifest(Strict):
-    """Describe one complete, immutable version of a dataset."""
+    """Describe one complete, immutable version of a dataset.
+
+    A version that was appended to another has `parent`, and an increment for each build whose shards it lists, oldest
+    first, its own the last. Its features are as wide as the widest of theirs; statistics and accounting are over all
+    of them, `source`, `spec` and `tool` of its own build alone.
+    """
 
     format: Literal["penstock-dataset"] = FORMAT
     format_version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$")]
@@ -197,6 +167,7 @@ class Manifest(Strict):
     rejects: tuple[File, ...]
     tool: Tool
     parent: Parent | None = None
+    increments: tuple[Increment, ...] = ()
 
     @model_validator(mode="after")
     def _holds_together(self) -> "Manifest":
@@ -215,9 +186,29 @@ class Manifest(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _grew(self) -> "Manifest":
+        versions = [increment.version for increment in self.increments]
+        if (self.parent is None) != (not versions) or versions[-1:] not in ([], [self.version]):
+            raise ValueError(f"increments up to {self.version} with a parent and none without, found {versions}")
+        for increment in self.increments:
+            if [_meaning(feature) for feature in increment.features] != [_meaning(held) for held in self.features]:
+                raise ValueError(
+                    f"increment {increment.version} to have the manifest's features, only stored otherwise"
+                )
+        for shard in (shard for split in self.splits.values() for shard in split.shards if versions):
+            if shard.version not in versions:
+                raise ValueError(f"shard {shard.path} to be of a version among the increments {versions}")
+        return self
+
     def feature(self, role: str) -> Feature | None:
         """Return the feature with a role (the first, of several), or None."""
         return next((feature for feature in self.features if feature.role == role), None)
+
+    def features_of(self, shard: Shard) -> tuple[Feature, ...]:
+        """Return the features as the build that wrote `shard` stored and measured them."""
+        written = (increment.features for increment in self.increments if increment.version == shard.version)
+        return next(written, self.features)
 
 
 def content_digest(
@@ -225,24 +216,34 @@ def content_digest(
     layout: RecordLayout,
     vocabularies: dict[str, Vocabulary],
     splits: dict[str, Split],
+    increments: tuple[Increment, ...] = (),
 ) -> str:
     """Return the sha256 of what a trainer would read: the columns, the tokens, the rows in their order.
 
     Where files lie, when and by what they were built does not count.
     """
-    return fingerprint(
-        {
-            "layout": layout.model_dump(),
-            "features": [
-                [feature.role, feature.dtype, feature.vocabulary, feature.column.digested()] for feature in features
-            ],
-            "vocabularies": {name: vocabulary.digest for name, vocabulary in vocabularies.items()},
-            "splits": {
-                name: [[shard.rows, shard.bytes, shard.crc32c] for shard in split.shards]
-                for name, split in splits.items()
-            },
+    document = {
+        "layout": layout.model_dump(),
+        "features": [
+            [feature.role, feature.dtype, feature.vocabulary, feature.column.digested()] for feature in features
+        ],
+        "vocabularies": {name: vocabulary.digest for name, vocabulary in vocabularies.items()},
+        "splits": {
+            name: [[shard.rows, shard.bytes, shard.crc32c] for shard in split.shards] for name, split in splits.items()
+        },
+    }
+    if increments:
+        place = {increment.version: number for number, increment in enumerate(increments)}
+        document["columns"] = [[feature.column.digested() for feature in held.features] for held in increments]
+        document["increments"] = {
+            name: [place[shard.version] for shard in held.shards] for name, held in splits.items()
         }
-    )
+    return fingerprint(document)
+
+
+def _meaning(feature: Feature) -> tuple[Any, ...]:
+    stored = ("storage", "lengths", "nullable", "statistics")
+    return (*(value for name, value in feature if name not in stored), feature.lengths is None)
 
 
 def vocabulary_digest(oov_buckets: int, columns: tuple[Column, ...], shards: tuple[VocabularyShard, ...]) -> str:

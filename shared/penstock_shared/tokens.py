@@ -1,7 +1,8 @@
 """Define the ids every vocabulary reserves and the 64-bit hash of a token.
 
 Ids: 0 padding, 1 null, then `oov_buckets` ids for tokens outside the vocabulary, then tokens by descending
-count, ties by ascending token (strings compared as UTF-8 bytes).
+count, ties by ascending token (strings compared as UTF-8 bytes). A vocabulary that grew keeps the ids it had and
+orders only the tokens of its newest version so, after all others (see penstock_shared.vocabularies).
 
 The hash chooses out-of-vocabulary buckets, and so is part of the format: the preparation (numpy), the exported
 model (TensorFlow) and this reference give equal values. It is MurmurHash3's 64-bit finaliser (Appleby, public
