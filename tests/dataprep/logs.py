@@ -133,10 +133,12 @@ def write_parquet(table: pa.Table, folder: Path, files: int = 1, row_group_rows:
     return [str(path) for path in paths]
 
 
-def build(document: dict[str, Any], root: Path, runner_flags: tuple[str, ...] = ()) -> Built:
+def build(
+    document: dict[str, Any], root: Path, runner_flags: tuple[str, ...] = (), append_to: Built | None = None
+) -> Built:
     """Build a spec in this process."""
     spec: Spec = load_spec("spec.yaml", yaml.safe_dump(document, sort_keys=False))
-    path, reused = build_spec(spec, str(root), list(runner_flags))
+    path, reused = build_spec(spec, str(root), list(runner_flags), str(append_to.path) if append_to else None)
     return Built(load_manifest(Path(path).read_bytes(), path), Path(path), reused)
 
 
@@ -166,11 +168,12 @@ def left_behind(root: Path) -> list[str]:
 def shard_columns(built: Built, split: str) -> Iterator[list[list[Any]]]:
     """Yield, for each shard of a split, each feature's values as Python values: None for null, a list for a list."""
     manifest = built.manifest
-    columns = tuple(feature.column for feature in manifest.features)
     for shard in manifest.splits[split].shards:
+        features = manifest.features_of(shard)
+        columns = tuple(feature.column for feature in features)
         content = (built.base / shard.path).read_bytes()
         if manifest.layout.kind == "examples":
-            yield [_to_python(held) for held in decode_examples(manifest.features, content, shard.path)[1]]
+            yield [_to_python(held) for held in decode_examples(features, content, shard.path)[1]]
             continue
         held_columns: list[list[Any]] = [[] for _ in columns]
         for _, payload in unframe(content, shard.path):

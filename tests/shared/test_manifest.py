@@ -37,20 +37,40 @@ def test_features_are_found_by_role(manifest: Manifest) -> None:
 
 
 def test_golden_digests(manifest: Manifest) -> None:
-    assert manifest.digest == content_digest(manifest.features, manifest.layout, manifest.vocabularies, manifest.splits)
+    parts = (manifest.features, manifest.layout, manifest.vocabularies, manifest.splits)
+    assert manifest.digest == content_digest(*parts, manifest.increments)
+    assert manifest.digest != content_digest(*parts)
     for vocabulary in manifest.vocabularies.values():
         assert vocabulary.digest == vocabulary_digest(vocabulary.oov_buckets, vocabulary.columns, vocabulary.shards)
+
+
+def test_a_shard_has_the_columns_of_its_own_version(manifest: Manifest) -> None:
+    older, newer = manifest.splits["train"].shards
+    assert [manifest.features_of(shard)[3].storage for shard in (older, newer)] == ["u8", "f16"]
+    alone = manifest.model_copy(update={"increments": ()})
+    assert alone.features_of(older) == manifest.features
+
+
+def test_a_vocabulary_descends_from_its_ancestors_and_itself(manifest: Manifest) -> None:
+    item = manifest.vocabularies["item"]
+    parent = item.model_copy(update={"digest": item.parent, "tokens": 2, "ancestors": (), "parent": None})
+    assert item.descends_from(parent)
+    assert item.descends_from(item)
+    assert not parent.descends_from(item)
+    assert not item.descends_from(parent.model_copy(update={"tokens": 1}))
+    assert item.first_ordered == 2
 
 
 def test_the_digest_ignores_where_files_lie_but_not_what_they_hold(manifest: Manifest) -> None:
     def digest(**shard: object) -> str:
         train = manifest.splits["train"]
         changed = train.model_copy(update={"shards": (train.shards[0].model_copy(update=shard), *train.shards[1:])})
-        return content_digest(
-            manifest.features, manifest.layout, manifest.vocabularies, manifest.splits | {"train": changed}
-        )
+        splits = manifest.splits | {"train": changed}
+        return content_digest(manifest.features, manifest.layout, manifest.vocabularies, splits, manifest.increments)
 
-    assert digest(path="elsewhere/a.tfrecord") == manifest.digest
+    assert digest(path="11aa/elsewhere.tfrecord") == manifest.digest
+    # A shard of another increment has other columns.
+    assert digest(path="2f6d/elsewhere.tfrecord") != manifest.digest
     assert digest(crc32c="11111111") != manifest.digest
     assert digest(rows=3) != manifest.digest
 
@@ -136,6 +156,14 @@ REFUSALS: list[tuple[str, Edit, str, str]] = [
     ("unknown vocabulary", put("features.1.vocabulary", "items"), "document", "feature item_id to use a vocabulary"),
     ("two of a name", put("features.1.name", "user_id"), "document", "expected distinct feature names"),
     ("floats as int", put("features.3.dtype", "int64"), "features.3", "storage f16 holds floats, but dtype is int64"),
+    # what did not grow as it says
+    ("no parent", put("parent", None), "document", "increments up to 2f6d with a parent and none without"),
+    ("no increments", put("increments", []), "document", "increments up to 2f6d with a parent and none without"),
+    ("last increment", put("increments.1.version", "33"), "document", "increments up to 2f6d with a parent and none"),
+    ("foreign shard", put("increments.0.version", "33"), "document", "shard 11aa/train/train-00000-of-00001.tfrecord"),
+    ("other feature", put("increments.0.features.4.name", "t"), "document", "increment 11aa to have the manifest's"),
+    ("parent vocabulary", put("vocabularies.item.parent", "0" * 64), "vocabularies.item", "the digest of the last"),
+    ("fewer tokens", put("vocabularies.item.ancestors.0.tokens", 4), "vocabularies.item", "ancestors with ever more"),
     ("nullable list", put("features.2.nullable", True), "features.2", "a list feature cannot be nullable"),
 ]
 
