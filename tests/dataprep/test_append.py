@@ -1,9 +1,7 @@
 """Hold appended versions to a plain Python account of which tokens, ids and rows they must hold."""
 
-import functools
 import itertools
 import json
-import operator
 import re
 import shutil
 from collections import Counter
@@ -36,12 +34,9 @@ from logs import (
     write_spec,
 )
 
-from penstock_dataprep import known
-from penstock_dataprep.append import join_statistics
+from penstock_dataprep import known, numbering, vocabulary
 from penstock_dataprep.design import widen
-from penstock_dataprep.facts import FeatureFacts
 from penstock_dataprep.hashing import hash_tokens
-from penstock_dataprep.targets import Target
 from penstock_dataprep.verify import verify
 from penstock_dataprep.vocabulary import count_table, cut_by_hash
 from penstock_shared import Column, DataRefused, UserMistake
@@ -215,6 +210,25 @@ def test_the_same_days_in_another_arrangement_give_the_same_bytes(
         assert contents(built) == contents(chain[number])
         assert built.manifest.digest == chain[number].manifest.digest
         assert built.manifest.features == chain[number].manifest.features
+
+
+def test_many_files_ranges_and_partitions_give_the_same_ids(
+    days: list[pa.Table], chain: list[Built], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {(vocabulary, "TOKENS_PER_PARTITION"): 64, (vocabulary, "TOKENS_PER_RANGE"): 50}
+    small |= {(numbering, "TOKENS_PER_SHARD"): 70, (numbering, "TOKENS_PER_BLOCK"): 16}
+    for (module, name), value in small.items():
+        monkeypatch.setattr(module, name, value)
+    built: Built | None = None
+    for number, table in enumerate(days[:3]):
+        paths = write_parquet(table, tmp_path / f"log-{number}", files=2)
+        built = build(rich_spec(paths), tmp_path / "datasets", append_to=built)
+        assert len(built.manifest.vocabularies["item_id"].shards) > 1
+        for name in VOCABULARIES:
+            assert vocabulary_tokens(built, name) == vocabulary_tokens(chain[number], name)
+        for split in ("train", "test"):
+            assert rows_of(built, split) == rows_of(chain[number], split)
+        assert verify(built.manifest, str(built.path)) >= 100
 
 
 def test_an_append_that_is_there_is_reused_and_another_parent_makes_another_version(
@@ -399,10 +413,10 @@ def test_verify_finds_a_token_that_moved_and_a_false_increment(
     shutil.copytree(chain[0].base, root)
     path = root / chain[1].path.parent.name / "manifest.json"
     document = json.loads(path.read_text())
-    document["increments"][0]["features"][5]["statistics"]["largest"] += 1
+    document["increments"][0]["features"][5]["statistics"]["nulls"] += 1
     path.write_text(json.dumps(document))
     assert run("verify", path) == 3
-    assert "statistics of stock: largest" in capsys.readouterr().err
+    assert "statistics of stock: nulls" in capsys.readouterr().err
     # The third version's tokens are not those that a version which grew from the second one's sibling would hold.
     document = json.loads((root / chain[2].path.parent.name / "manifest.json").read_text())
     document["vocabularies"]["item_id"]["ancestors"][-1]["tokens"] -= 1
@@ -475,17 +489,3 @@ def test_a_column_widens_to_what_holds_both(one: Any, other: Any, both: str) -> 
     lists = widen(Column(name="x", storage=one, lengths="u8"), Column(name="x", storage=other, lengths="u24"))
     assert lists.lengths == "u24"
     assert widen(Column(name="x", storage=one, nullable=True), Column(name="x", storage=other)).nullable
-
-
-@given(st.lists(st.lists(st.one_of(st.none(), st.integers(-(2**62), 2**62)), max_size=8), min_size=1, max_size=5))
-def test_statistics_join_as_if_measured_at_once(parts: list[list[int | None]]) -> None:
-    target = Target("x", "x", "feature", "int64", False, None, "keep", None)
-
-    def measured(values: list[int | None]) -> Any:
-        return FeatureFacts.of(pa.array(values, pa.int64()), target).statistics(target)
-
-    joined, whole = join_statistics([measured(part) for part in parts]), measured(functools.reduce(operator.add, parts))
-    assert joined.model_copy(update={"mean": None}) == whole.model_copy(update={"mean": None})
-    if whole.mean is not None:
-        scale = max(abs(value) for part in parts for value in part if value is not None)
-        assert joined.mean == pytest.approx(whole.mean, rel=1e-8, abs=1e-8 * scale)

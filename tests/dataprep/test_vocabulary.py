@@ -48,7 +48,7 @@ def number(batches: list[list[Any]], rules: VocabularySpec, bits: int, scratch: 
     for partition, tables in partitions.items():
         admitted, below = vocabulary.admit(vocabulary.merge_counts(tables, "columns.x"), rules)
         keys = vocabulary.sample_keys(admitted)
-        merged.append(vocabulary.Merged("x", partition, admitted.num_rows, below, keys))
+        merged.append(vocabulary.Merged("x", partition, admitted.num_rows, below, 0, keys))
         scratch.write_batches(merged[-1].file, [admitted])
     splitters = vocabulary.choose_splitters(merged)
     dealt: dict[int, list[pa.RecordBatch]] = {}
@@ -60,9 +60,9 @@ def number(batches: list[list[Any]], rules: VocabularySpec, bits: int, scratch: 
         table = vocabulary.sort_range(tables)
         ranges.append(vocabulary.Range.of("x", number_of_range, table))
         scratch.write_batches(ranges[-1].file, [table])
-        ranks = vocabulary.cut_by_hash(vocabulary.rank_table(table), numbering.index_bits(merged))
+        ranks = vocabulary.cut_by_hash(vocabulary.rank_table(table), numbering.index_bits(merged, None))
         scratch.write_batches(ranges[-1].ranks_file, ranks)
-    return numbering.number("x", rules, "string" if is_text else "int64", ("x",), merged, ranges, scratch)
+    return numbering.number("x", rules, "string" if is_text else "int64", ("x",), merged, ranges, None, scratch)
 
 
 SMALL = {
@@ -159,7 +159,7 @@ def test_batches_without_a_token_count_to_nothing() -> None:
     assert vocabulary.merge_counts([nothing, nothing], "columns.x").num_rows == 0
     assert vocabulary.cut_by_range(nothing, [(3, "a")]) == {}
     assert vocabulary.sample_keys(nothing) == ()
-    assert vocabulary.choose_splitters([vocabulary.Merged("x", 0, 0, 0, ())]) == []
+    assert vocabulary.choose_splitters([vocabulary.Merged("x", 0, 0, 0, 0, ())]) == []
 
 
 @pytest.mark.parametrize("mask", [None, [True, False, True, True]])
