@@ -49,7 +49,7 @@ def append(
     increments = (*increments_of(parent), increment)
     increments = increments[-keep_last:] if keep_last else increments
     listings = join_listings(older, own.listings, increments, rule)
-    rows = sum(listing.rows for listing in listings.values())
+    rows = sum(listing.source_rows for listing in listings.values())
     kept = {held.version for held in increments}
     return Content(
         listings=listings,

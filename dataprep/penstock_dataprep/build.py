@@ -19,6 +19,7 @@ from penstock_dataprep import pipeline
 from penstock_dataprep.job import Job
 from penstock_dataprep.lock import exclusive
 from penstock_dataprep.memo import forget_unflushed
+from penstock_dataprep.outputs import output_targets
 from penstock_dataprep.parent import check_files, check_parent, check_targets
 from penstock_dataprep.progress import BOARD, shown
 from penstock_dataprep.refusal import FILE_NAME, noted
@@ -128,6 +129,7 @@ def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None) 
     return Job(
         spec=spec,
         targets=targets,
+        outputs=output_targets(spec, targets),
         source_columns={name: str(found or "text") for name, found in columns[0].items() if name in used},
         files=files,
         # Heavy units first, so that a runner that deals them out in turn gives all workers as much.

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Iterable
 
+from penstock_dataprep.show import show_rows, stored_as
 from penstock_shared.manifest import Manifest
 
 STYLE = """
@@ -25,7 +26,7 @@ def render_card(manifest: Manifest) -> str:
         _table(
             ("", "rows", "why"),
             [("read", f"{account.read:,}", f"{len(manifest.source.files)} files, {manifest.source.format}")]
-            + [(f"written: {name}", f"{split.rows:,}", split.rule) for name, split in manifest.splits.items()]
+            + [(f"written: {name}", show_rows(split), split.rule) for name, split in manifest.splits.items()]
             + [("filtered", f"{count:,}", rule) for rule, count in account.filtered.items()]
             + [("rejected", f"{count:,}", reason) for reason, count in account.rejected.items()],
         ),
@@ -37,7 +38,7 @@ def render_card(manifest: Manifest) -> str:
                     feature.name,
                     feature.role,
                     feature.dtype,
-                    feature.storage + (" list" if feature.lengths else ""),
+                    stored_as(feature),
                     f"{feature.statistics.nulls:,}",
                     _show(feature.statistics.oov),
                     _show(feature.statistics.smallest),

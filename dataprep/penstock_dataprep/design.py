@@ -56,12 +56,12 @@ def make_design(
     """
     kept = {held.name: held.transform for held in parent_features if held.transform is not None}
     transforms = kept if parent_features else settle(targets, measures)
-    columns = tuple(_column(target, facts, numberings, transforms.get(target.name)) for target in targets)
+    columns = tuple(make_column(target, facts, numberings, transforms.get(target.name)) for target in targets)
     if parent_features:
         columns = tuple(widen(column, feature.column) for column, feature in zip(columns, parent_features, strict=True))
     list_bytes = sum(
-        WIDTH_BYTES[column.storage] * facts.features[column.name].values / max(1, facts.valid)
-        for column in columns
+        WIDTH_BYTES[column.storage] * (held.values + held.nulls) / max(1, held.rows)
+        for column, held in ((column, facts.features[column.name]) for column in columns)
         if column.lengths
     )
     output = spec.output
@@ -117,7 +117,8 @@ def _wider(one: Storage, other: Storage) -> Storage:
     return halves.pop() if len(halves) == 1 and both <= {"u8", *halves} else "f32"
 
 
-def _column(target: Target, facts: Facts, numberings: dict[str, Numbering], transform: Transform | None) -> Column:
+def make_column(target: Target, facts: Facts, numberings: dict[str, Numbering], transform: Transform | None) -> Column:
+    """Choose how a feature lies in a block."""
     measured = facts.features[target.name]
     ids = numberings[target.vocabulary].size if target.vocabulary is not None else ids_made(transform)
     storage: Storage

@@ -105,7 +105,8 @@ class Facts:
     """Hold what is known of the rows read: accounts, examples of rejects, statistics, times.
 
     `tokens` is, by vocabulary, the sum over staged batches of their distinct tokens.
-    `reject_files` are where the rejected rows were written.
+    `reject_files` are where the rejected rows were written. `copies` counts rows dropped as copies of others before any
+    row was dealt to a shard.
     """
 
     read: int = 0
@@ -115,6 +116,7 @@ class Facts:
     times: Histogram | None = None
     tokens: Counter[str] = field(default_factory=Counter)
     reject_files: tuple[File, ...] = ()
+    copies: int = 0
 
     @property
     def valid(self) -> int:
@@ -153,6 +155,7 @@ class Facts:
             times=None if not times else times[0] if len(times) == 1 else times[0].merge(times[1]),
             tokens=self.tokens + other.tokens,
             reject_files=tuple(sorted(self.reject_files + other.reject_files, key=lambda file: file.path)),
+            copies=self.copies + other.copies,
         )
 
 

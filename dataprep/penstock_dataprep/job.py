@@ -14,13 +14,15 @@ from penstock_shared.manifest import MANIFEST_NAME, Manifest, SourceFile, Vocabu
 
 @dataclass(frozen=True)
 class Job:
-    """Describe one build; `base` is the dataset folder `<root>/<name>`, `runner` is named in the manifest.
+    """Describe one build: `targets` are the columns taken, `outputs` the features written.
 
+    `base` is the dataset folder `<root>/<name>`, `runner` is named in the manifest.
     `append_to` is the path of the manifest to append to, None for a dataset of its own.
     """
 
     spec: Spec
     targets: tuple[Target, ...]
+    outputs: tuple[Target, ...]
     source_columns: dict[str, str]
     files: tuple[SourceFile, ...]
     units: tuple[Unit, ...]

@@ -46,6 +46,11 @@ class Listing:
         """Return the rows of all shards."""
         return sum(listed.shard.rows for listed in self.members)
 
+    @property
+    def source_rows(self) -> int:
+        """Return the source rows in all shards."""
+        return sum(listed.shard.source_rows for listed in self.members)
+
 
 def read_listings(manifest: Manifest, base: str) -> dict[str, Listing]:
     """Return the listing of each split of a version in dataset folder `base`.

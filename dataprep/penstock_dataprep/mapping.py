@@ -17,6 +17,7 @@ from penstock_dataprep.token_index import ABSENT
 from penstock_dataprep.transform import transform_staged
 from penstock_shared.layout import Column
 from penstock_shared.tokens import FIRST_OOV_ID, NULL_ID
+from penstock_shared.transforms import Transform
 
 # In memory a number takes the next width that the machine has.
 SEGMENT_DTYPES = {
@@ -50,17 +51,8 @@ def map_batch(
 ) -> list[tuple[int, Segment]]:
     """Write a staged batch's rows by shard; return (shard number, segment) pairs."""
     rows = read_rows(staged, targets, scratch)
-    columns = {}
-    for target, column in zip(targets, design.columns, strict=True):
-        held = rows.columns[target.name]
-        if target.vocabulary is not None:
-            numbers = _ids(staged, target, held.numbers, numberings[target.vocabulary], scratch)
-        elif target.is_measured:
-            numbers = transform_staged(held, design.transforms[target.name]).fill_null(0).to_numpy()
-        else:
-            numbers = held.numbers
-        columns[target.name] = _to_arrow(numbers, held, column)
-    order, found, edges = _deal(splitter.assign(staged, rows, scratch), rows, design)
+    columns = map_columns(staged, rows, targets, design.columns, design.transforms, numberings, scratch)
+    order, found, edges = deal(splitter.assign(staged, rows, scratch), rows.place, design)
     table = pa.RecordBatch.from_arrays([pa.array(rows.place), *columns.values()], names=[PLACE, *columns])
     dealt = table.take(pa.array(order))
     file = f"segments/{staged.label}"
@@ -68,6 +60,29 @@ def map_batch(
     scratch.write_batches(file, pieces)
     segments = [Segment(file, position, piece.num_rows) for position, piece in enumerate(pieces)]
     return list(zip(found.tolist(), segments, strict=True))
+
+
+def map_columns(
+    staged: Staged,
+    rows: StagedRows,
+    targets: tuple[Target, ...],
+    columns: tuple[Column, ...],
+    transforms: dict[str, Transform],
+    numberings: dict[str, Numbering],
+    scratch: Scratch,
+) -> dict[str, pa.Array]:
+    """Return, by column, the ids and numbers as wide as they are stored."""
+    mapped = {}
+    for target, column in zip(targets, columns, strict=True):
+        held = rows.columns[target.name]
+        if target.vocabulary is not None:
+            numbers = _ids(staged, target, held.numbers, numberings[target.vocabulary], scratch)
+        elif target.is_measured:
+            numbers = transform_staged(held, transforms[target.name]).fill_null(0).to_numpy()
+        else:
+            numbers = held.numbers
+        mapped[target.name] = _to_arrow(numbers, held, column)
+    return mapped
 
 
 def _ids(staged: Staged, target: Target, codes: np.ndarray, numbering: Numbering, scratch: Scratch) -> np.ndarray:
@@ -91,14 +106,17 @@ def _to_arrow(numbers: np.ndarray, held: StagedColumn, column: Column) -> pa.Arr
     return pa.array(stored, mask=None if held.present is None else ~held.present)
 
 
-def _deal(assigned: np.ndarray, rows: StagedRows, design: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (row order by shard, the shard numbers that occur, the edges between them in that order)."""
+def deal(assigned: np.ndarray, places: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (row order by shard, the shard numbers that occur, the edges between them in that order).
+
+    `assigned` is each row's position in SPLITS, `places` its uint64 place in the global order.
+    """
     counts = np.array([design.shards.get(split, 0) for split in SPLITS])
     firsts = np.cumsum(counts) - counts
     numbers = np.empty(len(assigned), np.int64)
     for split in range(len(SPLITS)):
         members = np.flatnonzero(assigned == split)
-        numbers[members] = firsts[split] + shard_of(rows.place[members], int(counts[split]))
+        numbers[members] = firsts[split] + shard_of(places[members], int(counts[split]))
     total = int(counts.sum())
     # numpy sorts 8- and 16-bit keys by radix, in linear time.
     order = np.argsort(

@@ -10,6 +10,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
 from penstock_dataprep import steps
+from penstock_dataprep.dealing import deal_lists, deal_rows
 from penstock_dataprep.dofn import Step, ThreadedStep
 from penstock_dataprep.elements import ReadBatch, ValidBatch
 from penstock_dataprep.job import Job
@@ -83,18 +84,13 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         | "WriteIndexes" >> step(steps.write_index)
     )
 
-    design = AsSingleton(
-        pipeline
-        | "Design" >> beam.Create([None])
-        | "LayOut" >> step(steps.lay_out, judged, AsList(sizes), measured, numbered)
-    )
-    segments = staged | "MapAndDeal" >> step(steps.map_batch, splitter, design, numbered, indexes)
-    shards = segments | "GroupShards" >> beam.GroupByKey() | "WriteShards" >> step(steps.write_shard, design, judged)
+    deal = deal_rows if job.spec.list_rules is None else deal_lists
+    facts, design, segments = deal(pipeline, step, staged, splitter, judged, sizes, measured, numbered, indexes)
+    shards = segments | "GroupShards" >> beam.GroupByKey() | "WriteShards" >> step(steps.write_shard, design, facts)
     _ = (
         pipeline
         | "Finish" >> beam.Create([None])
-        | "Publish"
-        >> step(steps.publish, judged, splitter, design, numbered, AsList(vocabulary_shards), AsList(shards))
+        | "Publish" >> step(steps.publish, facts, splitter, design, numbered, AsList(vocabulary_shards), AsList(shards))
     )
 
 

@@ -57,13 +57,13 @@ def publish_manifest(
         )
         for name in job.spec.vocabularies()
     }
-    features = measured(make_features(job.targets, design, facts), own.values())
+    features = measured(make_features(job.outputs, design, facts), own.values())
     created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     content = Content(
         listings=own,
         features=features,
         certificate=certify(_moments(design, shards)),
-        accounting=_balanced(job, facts, own, sum(shard.copies for shard in shards)),
+        accounting=_balanced(job, facts, own, facts.copies + sum(shard.copies for shard in shards)),
         rejects=facts.reject_files,
     )
     if (parent := job.parent) is not None:
@@ -104,7 +104,7 @@ def publish_manifest(
 
 
 def _balanced(job: Job, facts: Facts, own: dict[str, Listing], copies: int) -> Accounting:
-    written = sum(listing.rows for listing in own.values())
+    written = sum(listing.source_rows for listing in own.values())
     if written + copies != facts.valid:
         raise DataRefused(
             f"{job.folder}: the rows do not balance: {facts.read} read, {facts.rejected.total()} rejected, "

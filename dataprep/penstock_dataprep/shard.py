@@ -25,13 +25,17 @@ from penstock_shared.sketches import FeatureSketch
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Say which shard to write, as what, and where: `path` is relative to the dataset folder `base`."""
+    """Say which shard to write, as what, and where: `path` is relative to the dataset folder `base`.
+
+    `counting` names the list feature with one value per source row, where rows are sequences of them.
+    """
 
     split: str
     position: int
     shards: int
     base: str
     path: str
+    counting: str | None
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,19 @@ def write_shard(
     table = pa.concat_batches(batches)
     arrays = [table.column(feature.name) for feature in features]
     places = table.column(PLACE).to_numpy()
-    order = order_rows(places, _content(arrays), task.position, task.shards, drop_copies)
+
+    def content_of(rows: np.ndarray) -> list[np.ndarray]:
+        return content([array.take(pa.array(rows)) for array in arrays])
+
+    order = order_rows(places, content_of, task.position, task.shards, drop_copies)
     taken = pa.array(order)
     values = [to_values(array.take(taken)) for array in arrays]
     offsets: list[int] = []
     pieces = ENCODERS[layout.kind](features, values, len(order), layout.rows_per_block, offsets)
     size, crc32c = write_bytes(join(task.base, task.path), pieces)
-    shard = Shard(path=task.path, bytes=size, crc32c=crc32c, rows=len(order), blocks=len(offsets))
+    named = {feature.name: held for feature, held in zip(features, values, strict=True)}
+    events = None if task.counting is None else len(named[task.counting].numbers)
+    shard = Shard(path=task.path, bytes=size, crc32c=crc32c, rows=len(order), events=events, blocks=len(offsets))
     sketches = {
         feature.name: sketch_feature(feature, held, shard.rows, oov_buckets.get(feature.vocabulary or ""))
         for feature, held in zip(features, values, strict=True)
@@ -94,20 +104,20 @@ def to_values(array: pa.Array) -> Values:
     return Values(array.to_numpy())
 
 
-def _content(arrays: list[pa.Array]) -> list[np.ndarray]:
+def content(arrays: list[pa.Array]) -> list[np.ndarray]:
     """Return arrays that together tell rows apart; a list stands as its hash."""
-    content = []
+    found = []
     for array in arrays:
         values = to_values(array)
         if values.lengths is not None:
             hashes = np.zeros(len(array), np.uint64)
             fold_lists(hashes, _bits(values.numbers), values.lengths)
-            content.append(hashes)
+            found.append(hashes)
             continue
-        content += list(values.numbers.T) if values.numbers.ndim == 2 else [values.numbers]
+        found += list(values.numbers.T) if values.numbers.ndim == 2 else [values.numbers]
         if values.present is not None:
-            content.append(values.present)
-    return content
+            found.append(values.present)
+    return found
 
 
 def _bits(numbers: np.ndarray) -> np.ndarray:

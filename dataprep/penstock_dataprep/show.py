@@ -1,7 +1,8 @@
 """Describe a dataset to a person in plain text."""
 
 from penstock_dataprep.text_table import text_table
-from penstock_shared.manifest import Certificate, Manifest
+from penstock_shared.features import Feature
+from penstock_shared.manifest import Certificate, Manifest, Split
 
 
 def describe(manifest: Manifest) -> str:
@@ -17,7 +18,7 @@ def describe(manifest: Manifest) -> str:
         text_table(
             ("rows", "count", ""),
             [("read", f"{account.read:,}", "")]
-            + [(f"written: {name}", f"{split.rows:,}", split.rule) for name, split in manifest.splits.items()]
+            + [(f"written: {name}", show_rows(split), split.rule) for name, split in manifest.splits.items()]
             + [(f"filtered: {rule}", f"{count:,}", "") for rule, count in account.filtered.items()]
             + [(f"rejected: {reason}", f"{count:,}", "") for reason, count in account.rejected.items()],
         ),
@@ -29,7 +30,7 @@ def describe(manifest: Manifest) -> str:
                     feature.name,
                     feature.role,
                     feature.dtype,
-                    feature.storage + (" list" if feature.lengths else ""),
+                    stored_as(feature),
                     f"{feature.statistics.nulls:,}",
                     *(
                         "" if value is None else f"{value:,}"
@@ -79,6 +80,16 @@ def describe(manifest: Manifest) -> str:
         + ("not certified" if certificate is None else _certificate(certificate)),
     ]
     return "\n".join(lines)
+
+
+def stored_as(feature: Feature) -> str:
+    """Return a feature's storage in words."""
+    return feature.storage + (f" list, up to {feature.statistics.longest:,}" if feature.lengths else "")
+
+
+def show_rows(split: Split) -> str:
+    """Return the source rows of a split, and the sequences that hold them."""
+    return f"{split.source_rows:,} in {split.rows:,} sequences" if split.holds_sequences else f"{split.rows:,}"
 
 
 def _certificate(certificate: Certificate) -> str:

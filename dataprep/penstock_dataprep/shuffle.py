@@ -6,6 +6,8 @@ Copies of one row share a place and so a shard; all but one of them move to plac
 content. Nothing depends on where a row was read, so equal rows in any order give equal bytes.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from penstock_dataprep.hashing import mix64
@@ -17,6 +19,9 @@ BLOCKS_PER_SPREAD_SHARD = 32
 COPY_WORD = np.uint64(0xD1B54A32D192ED03)
 TOP = np.uint64(32)
 LOW_BITS = np.uint64(0xFFFFFFFF)
+
+# Returns, for some rows by their numbers, arrays that together tell these rows apart.
+Content = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def shard_count(
@@ -39,10 +44,10 @@ def shard_of(places: np.ndarray, shards: int) -> np.ndarray:
     return (((places >> TOP) * np.uint64(shards)) >> TOP).astype(np.int64)
 
 
-def order_rows(places: np.ndarray, content: list[np.ndarray], shard: int, shards: int, drop_copies: bool) -> np.ndarray:
+def order_rows(places: np.ndarray, content: Content, shard: int, shards: int, drop_copies: bool) -> np.ndarray:
     """Return the order of the rows of one shard, without all but one of equal rows where `drop_copies`.
 
-    `places` are uint64; `content` holds arrays that together tell rows apart.
+    `places` are uint64.
     """
     rows, is_copy = _sort(places, content)
     if drop_copies:
@@ -54,7 +59,7 @@ def order_rows(places: np.ndarray, content: list[np.ndarray], shard: int, shards
     return rows
 
 
-def _sort(places: np.ndarray, content: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _sort(places: np.ndarray, content: Content) -> tuple[np.ndarray, np.ndarray]:
     """Return (rows by place and then content, mask in that order of the rows equal to the one before)."""
     rows = argsort_words(places)
     ordered = places[rows]
@@ -63,11 +68,12 @@ def _sort(places: np.ndarray, content: list[np.ndarray]) -> tuple[np.ndarray, np
     if not is_tie.any():
         return rows, is_copy
     tied = np.flatnonzero(is_tie | np.append(is_tie[1:], False))
-    within = np.lexsort([*(array[rows[tied]] for array in reversed(content)), ordered[tied]])
+    arrays = content(rows[tied])
+    within = np.lexsort([*reversed(arrays), ordered[tied]])
     rows[tied] = rows[tied][within]
     same = is_tie[tied]
-    for array in content:
-        held = array[rows[tied]]
+    for array in arrays:
+        held = array[within]
         same = same & np.append(False, held[1:] == held[:-1])
     is_copy[tied] = same
     return rows, is_copy

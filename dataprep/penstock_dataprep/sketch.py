@@ -118,8 +118,11 @@ def _total(numbers: np.ndarray, is_float: bool) -> int | float:
     if is_float:
         return float(numbers.astype(np.float64).sum())
     largest = max(abs(int(numbers.min(initial=0))), abs(int(numbers.max(initial=0))))
-    # Integers are summed exactly; a sum of int64 values may itself be past int64.
-    return int(numbers.sum(dtype=np.int64)) if largest * len(numbers) < 2**63 else sum(numbers.tolist())
+    if largest * len(numbers) < 2**63:
+        return int(numbers.sum(dtype=np.int64))
+    # Integers are summed exactly; where a sum of int64 values may be past int64, their halves are summed apart.
+    words = numbers.astype(np.int64)
+    return (int((words >> 32).sum()) << 32) + int((words & (2**32 - 1)).sum())
 
 
 def _top(counted: Iterable[tuple[int | float, int]]) -> tuple[tuple[int | float, int], ...]:

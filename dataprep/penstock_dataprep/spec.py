@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
+from penstock_dataprep.list_spec import HistorySpec, ListSpec, SequencesSpec, list_faults
 from penstock_dataprep.transforms import TransformRule
 from penstock_shared.errors import UserMistake
 from penstock_shared.features import Role
@@ -192,11 +193,19 @@ class Spec(Strict):
     source: SourceSpec
     columns: Annotated[dict[Name, ColumnSpec], Field(min_length=1)]
     split: SplitSpec
+    history: HistorySpec | None = None
+    examples: Literal["rows", "sequences"] = "rows"
+    sequences: SequencesSpec | None = None
     shuffle: ShuffleSpec = ShuffleSpec()
     output: OutputSpec = OutputSpec()
     duplicates: Literal["keep", "drop"] = "keep"
     max_reject_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
     keep_last: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def list_rules(self) -> ListSpec | None:
+        """Return what is collected into lists, None where rows are written as they are."""
+        return self.history or self.sequences
 
     def source_column(self, name: str) -> str:
         """Return the name in the source of the column behind feature `name`."""
@@ -263,4 +272,4 @@ def _cross_faults(spec: Spec) -> list[str]:
                 f"split.column: found {spec.split.column!r}, expected a column with a vocabulary; "
                 f"{nearest(spec.split.column, with_tokens)}"
             )
-    return faults
+    return [*faults, *list_faults(spec)]

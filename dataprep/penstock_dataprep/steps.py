@@ -16,6 +16,7 @@ from penstock_dataprep.elements import ReadBatch, ValidBatch
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
 from penstock_dataprep.judge import check_facts
+from penstock_dataprep.list_spec import list_columns
 from penstock_dataprep.memo import recall, remember
 from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.progress import BOARD
@@ -309,9 +310,10 @@ def lay_out(
     """Yield the storage widths and shard counts."""
     rows_per_split: Counter[str] = sum(sizes, Counter())
     BOARD.start("map", facts.valid)
-    BOARD.start("write", facts.valid)
+    BOARD.start("write", rows_per_split.total())
+    measures |= {name: measures[column] for name, column in list_columns(job.spec).items() if column in measures}
     held = job.parent.features if job.parent else ()
-    yield make_design(job.spec, job.targets, facts, rows_per_split, dict(numbered), measures, held)
+    yield make_design(job.spec, job.outputs, facts, rows_per_split, dict(numbered), measures, held)
 
 
 def map_batch(
@@ -342,7 +344,9 @@ def write_shard(
     path = f"{job.version}/{split}/{position:05d}-of-{shards:05d}.tfrecord"
     written = recall(job.scratch, f"write/{number:06d}", WRITTEN)
     if written is None or not is_whole(job.base, written.shard):
-        written = _write_shard(job, shard.ShardTask(split, position, shards, job.base, path), segments, design, facts)
+        counting = None if job.spec.sequences is None else job.spec.sequences.columns[0]
+        task = shard.ShardTask(split, position, shards, job.base, path, counting)
+        written = _write_shard(job, task, segments, design, facts)
         remember(job.scratch, f"write/{number:06d}", WRITTEN, written)
     BOARD.advance("write", written.shard.rows)
     yield written
@@ -351,7 +355,7 @@ def write_shard(
 def _write_shard(
     job: Job, task: shard.ShardTask, segments: Iterable[mapping.Segment], design: Design, facts: Facts
 ) -> shard.WrittenShard:
-    features = make_features(job.targets, design, facts)
+    features = make_features(job.outputs, design, facts)
     output = job.spec.output
     return shard.write_shard(
         task,

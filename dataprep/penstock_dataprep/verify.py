@@ -89,6 +89,8 @@ def _verify_shard(manifest: Manifest, base: str, shard: Shard) -> Checked:
             raise DataRefused(
                 f"{path}: the block at byte {offset} has {rows} rows, expected {manifest.layout.rows_per_block}"
             )
+        if shard.events is not None:
+            _verify_lengths([values.lengths for values in columns if values.lengths is not None], path, offset)
         for held, feature, values in zip(pieces, features, columns, strict=True):
             if feature.vocabulary:
                 _verify_ids(feature, values, manifest.vocabularies[feature.vocabulary].size, path, offset)
@@ -98,12 +100,20 @@ def _verify_shard(manifest: Manifest, base: str, shard: Shard) -> Checked:
     expect(path, "rows", shard.rows, found_rows)
     expect(path, "blocks", shard.blocks, len(offsets))
     whole = [Values.concatenate(held) for held in pieces]
+    if shard.events is not None:
+        lists = [held for held in whole if held.lengths is not None]
+        expect(path, "events", shard.events, len(lists[0].numbers) if lists else None)
     buckets = {name: vocabulary.oov_buckets for name, vocabulary in manifest.vocabularies.items()}
     sketches = {
         feature.name: sketch_feature(feature, held, found_rows, buckets.get(feature.vocabulary or ""))
         for feature, held in zip(features, whole, strict=True)
     }
     return Checked(shard, offsets, sketches, shard_moments(features, whole))
+
+
+def _verify_lengths(lengths: list[np.ndarray], path: str, offset: int) -> None:
+    if any(not np.array_equal(other, lengths[0]) for other in lengths[1:]):
+        raise DataRefused(f"{path}: the block at byte {offset} has a sequence whose lists differ in length")
 
 
 def _verify_ids(feature: Feature, values: Values, size: int, path: str, offset: int) -> None:

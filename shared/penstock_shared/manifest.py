@@ -24,10 +24,25 @@ FORMAT_MAJOR, FORMAT_MINOR = 1, 0
 
 
 class Shard(File):
-    """Point at one TFRecord file of rows, at `<version>/<split>/...`, the split being what it was written for."""
+    """Point at one TFRecord file of rows, at `<version>/<split>/...`, the split being what it was written for.
+
+    `events` is the number of source rows in it where each row is a sequence of them, None where a row is one of them.
+    """
 
     rows: Count
+    events: Count | None = None
     blocks: Count
+
+    @model_validator(mode="after")
+    def _has_no_empty_sequence(self) -> "Shard":
+        if self.events is not None and self.events < self.rows:
+            raise ValueError(f"at least one event in each of the {self.rows} sequences, but there are {self.events}")
+        return self
+
+    @property
+    def source_rows(self) -> int:
+        """Return the number of source rows in the shard."""
+        return self.rows if self.events is None else self.events
 
     @property
     def written_for(self) -> str:
@@ -53,6 +68,16 @@ class Split(Strict):
             if total != getattr(self, quantity):
                 raise ValueError(f"{quantity} equal to the sum over the shards, {total}")
         return self
+
+    @property
+    def source_rows(self) -> int:
+        """Return the number of source rows in the split."""
+        return sum(shard.source_rows for shard in self.shards)
+
+    @property
+    def holds_sequences(self) -> bool:
+        """Tell whether each row is a sequence of source rows."""
+        return any(shard.events is not None for shard in self.shards)
 
 
 class SourceFile(Strict):
@@ -96,7 +121,10 @@ class Shuffle(Strict):
 
 
 class Accounting(Strict):
-    """Account for every row read: rows read = rows written + rows filtered + rows rejected."""
+    """Account for every row read: rows read = rows written + rows filtered + rows rejected.
+
+    These are rows of the source; each row of a split stands for one of them, or for the events of a sequence.
+    """
 
     read: Count
     written: Count
@@ -179,7 +207,9 @@ class Manifest(Strict):
                 raise ValueError(
                     f"feature {feature.name} to use a vocabulary of the manifest, not {feature.vocabulary}"
                 )
-        written = sum(split.rows for split in self.splits.values())
+        if len({shard.events is None for split in self.splits.values() for shard in split.shards}) > 1:
+            raise ValueError("events in every shard or in none: rows are sequences, or they are not")
+        written = sum(split.source_rows for split in self.splits.values())
         if written != self.accounting.written:
             raise ValueError(
                 f"the splits' {written} rows to equal the {self.accounting.written} rows accounted as written"

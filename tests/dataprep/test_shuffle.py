@@ -21,7 +21,7 @@ def places_of(rows: list[tuple[int, int, int]], shard: int = 0, shards: int = 1,
     """Return the places in `rows` of the rows, in their final order."""
     columns = np.array(rows, object).reshape(-1, 3)
     places, left, right = (columns[:, at].astype(kind) for at, kind in enumerate((np.uint64, np.int64, np.float32)))
-    found: list[int] = order_rows(places, [left, right], shard, shards, drop).tolist()
+    found: list[int] = order_rows(places, lambda rows: [left[rows], right[rows]], shard, shards, drop).tolist()
     return found
 
 
@@ -75,7 +75,7 @@ def test_moved_copies_stay_in_their_shard_and_spread_over_it(shard: int, shards:
 def test_copies_are_neighbours_as_often_as_chance_has_it() -> None:
     rng = np.random.default_rng(3)
     places = np.repeat(rng.integers(0, 2**64, 40, dtype=np.uint64), 100)
-    laid = places[order_rows(places, [places.astype(np.int64)], 0, 1, False)]
+    laid = places[order_rows(places, lambda rows: [places[rows]], 0, 1, False)]
     neighbours = int((laid[1:] == laid[:-1]).sum())
     expected = 40 * 100 * 99 / len(places)
     assert abs(neighbours - expected) < 5 * np.sqrt(expected)

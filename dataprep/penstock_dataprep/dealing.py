@@ -1,0 +1,64 @@
+"""Lay out the steps from staged batches to the segments of shards: of plain rows, and of histories or sequences."""
+
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsList, AsSingleton, PCollection
+
+from penstock_dataprep import event_steps, steps
+
+
+def deal_rows(
+    pipeline: beam.Pipeline,
+    step: Any,
+    staged: PCollection,
+    splitter: AsSingleton,
+    judged: AsSingleton,
+    sizes: PCollection,
+    measured: AsSingleton,
+    numbered: AsList,
+    indexes: AsList,
+) -> tuple[AsSingleton, AsSingleton, PCollection]:
+    """Return (facts of the features, design, segments by shard) of a dataset of plain rows."""
+    design = _design(pipeline, step, judged, sizes, measured, numbered)
+    segments = staged | "MapAndDeal" >> step(steps.map_batch, splitter, design, numbered, indexes)
+    return judged, design, segments
+
+
+def deal_lists(
+    pipeline: beam.Pipeline,
+    step: Any,
+    staged: PCollection,
+    splitter: AsSingleton,
+    judged: AsSingleton,
+    _sizes: PCollection,
+    measured: AsSingleton,
+    numbered: AsList,
+    indexes: AsList,
+) -> tuple[AsSingleton, AsSingleton, PCollection]:
+    """Return the same of a dataset of histories or sequences, whose rows are made from a key's events in order."""
+    arranged = (
+        staged
+        | "MapEvents" >> step(event_steps.map_events, splitter, judged, measured, numbered, indexes)
+        | "GroupKeys" >> beam.GroupByKey()
+        | "Arrange" >> step(event_steps.arrange)
+    )
+    facts = AsSingleton(
+        pipeline | "Lists" >> beam.Create([None]) | "Measure" >> step(event_steps.measure, judged, AsList(arranged))
+    )
+    sizes = arranged | "CountRows" >> step(event_steps.count_rows)
+    design = _design(pipeline, step, facts, sizes, measured, numbered)
+    segments = arranged | "Gather" >> step(event_steps.gather, design)
+    return facts, design, segments
+
+
+def _design(
+    pipeline: beam.Pipeline,
+    step: Any,
+    facts: AsSingleton,
+    sizes: PCollection,
+    measured: AsSingleton,
+    numbered: AsList,
+) -> AsSingleton:
+    lay_out = step(steps.lay_out, facts, AsList(sizes), measured, numbered)
+    return AsSingleton(pipeline | "Design" >> beam.Create([None]) | "LayOut" >> lay_out)

@@ -1,0 +1,225 @@
+"""Hold builds of histories and sequences to plain Python: the right events, in order, never out of the future."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from event_reference import Ids, Row, as_sequences, split_at, split_last, with_histories
+from logs import Built, build, contents, rows_of, spec_of, write_parquet
+
+from penstock_dataprep import events, gather
+from penstock_dataprep.sources import parquet
+from penstock_dataprep.verify import verify
+from penstock_dataprep.windows import members
+from penstock_shared.tokens import NULL_ID
+
+COLUMNS = {
+    "user_id": {"role": "user", "vocabulary": {"oov_buckets": 2, "min_count": 3}},
+    "item_id": {"role": "item", "vocabulary": {"min_count": 2}},
+    "rating": {"role": "label", "dtype": "float32"},
+    "timestamp": {"role": "time"},
+}
+HISTORY = {"history": {"key": "user_id", "columns": ["item_id", "rating", "timestamp"], "length": 7}}
+SEQUENCES = {
+    "examples": "sequences",
+    "sequences": {"key": "user_id", "columns": ["item_id", "rating", "timestamp"], "length": 7},
+}
+BY_TIME = {"by": "time", "test_fraction": 0.2}
+LEAVE_LAST = {"by": "leave_last", "n": 2, "validation_n": 1}
+BY_USER = {"by": "entity_hash", "column": "user_id", "fractions": {"train": 0.7, "test": 0.3}}
+
+
+def log_of(seed: int, rows: int = 600) -> pa.Table:
+    """Return a log full of ties: users of one event and of many, few moments, no two rows equal."""
+    rng = np.random.default_rng(seed)
+    table = pa.table(
+        {
+            "user_id": [f"u{user}" for user in rng.zipf(1.5, rows) % 60],
+            "item_id": rng.permutation(rows) % (rows // 4) * 31 - 900,
+            "rating": (rng.integers(1, 11, rows) / 2).astype(np.float32),
+            "timestamp": rng.integers(-(2**40), 2**40, 50)[rng.integers(0, 50, rows)],
+        }
+    )
+    return table.group_by(table.column_names).aggregate([])
+
+
+def document(files: Any, split: dict[str, Any], lists: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    output = {"rows_per_block": 32, "shard_bytes": "6KB"}
+    return {**spec_of(files, COLUMNS, split=split, output=output), **lists, **changes}
+
+
+def build_log(table: pa.Table, folder: Path, split: dict[str, Any], lists: dict[str, Any], **changes: Any) -> Built:
+    return build(document(write_parquet(table, folder / "log", files=2), split, lists, **changes), folder / "out")
+
+
+def split_of(rows: list[Row], spec: dict[str, Any], built: Built) -> dict[str, list[Row]]:
+    """Split rows as the spec says; where time is cut, at the moment that the manifest states."""
+    if spec["split"]["by"] == "leave_last":
+        return split_last(rows, spec, spec["split"]["n"], spec["split"]["validation_n"])
+    return split_at(rows, int(built.manifest.splits["test"].rule.split(">= ")[1]))
+
+
+REFERENCES = {"history": with_histories, "sequences": as_sequences}
+
+
+@pytest.mark.parametrize("layout", ["blocks", "examples"])
+@pytest.mark.parametrize("split", [BY_TIME, LEAVE_LAST], ids=["time", "leave_last"])
+@pytest.mark.parametrize("lists", [HISTORY, SEQUENCES], ids=["history", "sequences"])
+def test_a_build_equals_plain_python(lists: dict[str, Any], split: dict[str, Any], layout: str, tmp_path: Path) -> None:
+    table = log_of(seed=len(layout) + len(split))
+    output = {"layout": layout, "rows_per_block": 32, "shard_bytes": "6KB"}
+    built = build_log(table, tmp_path, split, lists, output=output)
+    spec = document("", split, lists)
+    reference = REFERENCES["history" if "history" in lists else "sequences"]
+    expected = reference(split_of(table.to_pylist(), spec, built), spec, Ids(built, spec))
+    for name, rows in expected.items():
+        assert Counter(rows_of(built, name)) == rows
+    assert verify(built.manifest, str(built.path)) > 30
+    account = built.manifest.accounting
+    assert account.written == account.read == table.num_rows
+
+
+def test_accounts_of_sequences_count_events(tmp_path: Path) -> None:
+    table = log_of(seed=5)
+    built = build_log(table, tmp_path, BY_TIME, SEQUENCES)
+    for name, split in built.manifest.splits.items():
+        rows = rows_of(built, name)
+        assert split.rows == len(rows)
+        assert split.source_rows == sum(len(row[1]) for row in rows)
+    assert sum(split.source_rows for split in built.manifest.splits.values()) == table.num_rows
+    user, item, rating, timestamp = built.manifest.features
+    sequences = sum(split.rows for split in built.manifest.splits.values())
+    assert (user.role, user.lengths, user.statistics.rows) == ("user", None, sequences)
+    assert (item.role, item.lengths, item.statistics.rows) == ("item", "u8", sequences)
+    assert (item.statistics.longest, item.statistics.values) == (7, table.num_rows)
+    assert timestamp.statistics.smallest == min(table["timestamp"].to_pylist())
+    assert rating.dtype == "float32"
+
+
+def test_histories_of_a_split_by_user_stay_with_the_user(tmp_path: Path) -> None:
+    table = log_of(seed=6)
+    built = build_log(table, tmp_path, BY_USER, HISTORY)
+    rows = table.to_pylist()
+    times = {name: {row[3] for row in rows_of(built, name)} for name in ("train", "test")}
+    assert len(times["train"] & times["test"]) > 20
+    spec = document("", BY_USER, HISTORY)
+    written = Counter(row for name in ("train", "test") for row in rows_of(built, name))
+    assert written == with_histories({"all": rows}, spec, Ids(built, spec))["all"]
+
+
+def test_no_event_of_a_later_split_is_in_a_history(tmp_path: Path) -> None:
+    built = build_log(log_of(seed=7), tmp_path, LEAVE_LAST, HISTORY)
+    seen: set[tuple[Any, ...]] = set()
+    later = {name: {row[:2] + row[3:4] for row in rows_of(built, name)} for name in ("validation", "test")}
+    for name, forbidden in (("train", later["validation"] | later["test"]), ("validation", later["test"])):
+        for user, _, _, _, items, _, times in rows_of(built, name):
+            seen.update((user, item, time) for item, time in zip(items, times, strict=True))
+        assert len(seen) > 20
+        # Users outside the vocabulary share ids, and so may seem to have each other's events.
+        assert not {event for event in seen & forbidden if event[0] >= 4}
+
+
+@pytest.mark.parametrize("lists", [HISTORY, SEQUENCES], ids=["history", "sequences"])
+def test_nothing_but_rows_and_seed_decides_the_bytes(
+    lists: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pa.concat_tables([held := log_of(seed=8), held.slice(0, 40)])  # with copies
+    expected = contents(build_log(table, tmp_path / "reference", BY_TIME, lists))
+    arrangements = [
+        # (files, rows per batch, events per partition, values per slice, runner flags)
+        (1, 50, 1 << 18, 1 << 22, ("--direct_num_workers=2",)),
+        (5, 1 << 20, 20, 100, ("--direct_num_workers=3",)),
+        (3, 77, 150, 1, ("--direct_num_workers=1", "--direct_running_mode=in_memory")),
+    ]
+    for number, (files, batch_rows, partition_events, slice_values, flags) in enumerate(arrangements):
+        monkeypatch.setattr(parquet, "ROWS_PER_BATCH", batch_rows)
+        monkeypatch.setattr(events, "EVENTS_PER_PARTITION", partition_events)
+        monkeypatch.setattr(gather, "VALUES_PER_SLICE", slice_values)
+        shuffled = table.take(pa.array(np.random.default_rng(number).permutation(table.num_rows)))
+        paths = write_parquet(shuffled, tmp_path / f"log-{number}", files, batch_rows)
+        assert contents(build(document(paths, BY_TIME, lists), tmp_path / f"out-{number}", flags)) == expected
+
+
+@pytest.mark.parametrize("lists", [HISTORY, SEQUENCES], ids=["history", "sequences"])
+def test_dropped_copies_are_in_no_list(lists: dict[str, Any], tmp_path: Path) -> None:
+    table = log_of(seed=9)
+    rules = {"user_id": COLUMNS["user_id"] | {"vocabulary": {}}, "item_id": COLUMNS["item_id"] | {"vocabulary": {}}}
+    columns = {name: rules.get(name, column) for name, column in COLUMNS.items()}
+    once = build_log(table, tmp_path / "once", BY_USER, lists, columns=columns)
+    changes = {"columns": columns, "duplicates": "drop"}
+    twice = build_log(pa.concat_tables([table, table]), tmp_path / "twice", BY_USER, lists, **changes)
+    for name in ("train", "test"):
+        assert rows_of(twice, name) == rows_of(once, name)
+    account = twice.manifest.accounting
+    assert (account.read, account.written, account.filtered) == (
+        2 * table.num_rows,
+        table.num_rows,
+        {"duplicate": table.num_rows},
+    )
+    assert verify(twice.manifest, str(twice.path)) > 30
+
+
+def test_a_user_of_many_events_is_gathered_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, length, slice_values = 100_000, 50, 60_000
+    table = pa.table(
+        {
+            "user_id": ["hot"] * rows,
+            "item_id": np.arange(rows) % 997,
+            "rating": np.ones(rows, np.float32),
+            "timestamp": np.random.default_rng(1).permutation(rows),
+        }
+    )
+    sizes = []
+
+    def watch(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        sizes.append(int(lengths.sum()))
+        return members(starts, lengths)
+
+    monkeypatch.setattr(gather, "VALUES_PER_SLICE", slice_values)
+    monkeypatch.setattr(gather, "members", watch)
+    lists = {"history": {"key": "user_id", "columns": ["timestamp"], "length": length}}
+    built = build_log(table, tmp_path, BY_TIME, lists, output={"rows_per_block": 4096})
+    assert max(sizes) <= slice_values
+    assert sum(sizes) == sum(min(length, earlier) for earlier in range(rows))
+    for row in [row for name in ("train", "test") for row in rows_of(built, name)][::97]:
+        assert row[4] == tuple(range(max(0, row[3] - length), row[3]))
+
+
+def test_list_columns_and_nulls_of_the_source_go_with_their_rows(tmp_path: Path) -> None:
+    table = log_of(seed=10)
+    tags = [("a",) * (k % 4) for k in range(table.num_rows)]
+    prices = [None if k % 3 else k / 2 for k in range(table.num_rows)]
+    table = table.append_column("tags", pa.array(tags)).append_column("price", pa.array(prices))
+    table = table.append_column("shop", pa.array(["s" if k % 5 else None for k in range(table.num_rows)]))
+    columns = {**COLUMNS, "tags": {"vocabulary": {}}, "price": {"dtype": "float32"}, "shop": {"vocabulary": {}}}
+    history = {"key": "user_id", "columns": ["shop"], "length": 7}
+    built = build_log(table, tmp_path, BY_TIME, {"history": history}, columns=columns)
+    assert verify(built.manifest, str(built.path)) > 30
+    assert {shop for row in rows_of(built, "train") for shop in row[7]} == {NULL_ID, 3}
+    assert built.manifest.features[7].statistics.nulls > 10
+    found = Counter((row[4], row[5]) for name in ("train", "test") for row in rows_of(built, name))
+    assert found == Counter(((3,) * len(held), price) for held, price in zip(tags, prices, strict=True))
+
+
+def test_histories_hold_what_transforms_made_of_values(tmp_path: Path) -> None:
+    rows = 200
+    rng = np.random.default_rng(11)
+    table = pa.table({"user_id": ["u"] * rows, "timestamp": rng.permutation(rows), "price": rng.random(rows)})
+    columns = {
+        "user_id": COLUMNS["user_id"],
+        "timestamp": COLUMNS["timestamp"],
+        "level": {"from": "price", "transform": {"kind": "bucketise", "quantiles": 8}, "null": "reject"},
+        "scaled": {"from": "price", "transform": {"kind": "normalise", "method": "standard"}, "null": "reject"},
+    }
+    history = {"key": "user_id", "columns": ["level", "scaled"], "length": 3}
+    built = build_log(table, tmp_path, BY_TIME, {"history": history}, columns=columns)
+    written = sorted((row for name in ("train", "test") for row in rows_of(built, name)), key=lambda row: row[1])
+    assert {row[2] for row in written} == set(range(8))
+    for at, row in enumerate(written):
+        earlier = written[max(0, at - 3) : at]
+        assert row[4:] == (tuple(other[2] for other in earlier), tuple(other[3] for other in earlier))
+    assert built.manifest.features[4].transform == built.manifest.features[2].transform
+    assert verify(built.manifest, str(built.path)) > 30
