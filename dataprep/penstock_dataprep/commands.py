@@ -82,14 +82,19 @@ def run_list(root: str, as_json: bool) -> None:
 
 def run_diff(before_path: str, after_path: str, as_json: bool) -> None:
     """Print how two versions differ and how far their values drifted."""
-    from penstock_dataprep.diff import describe_diff, differences, drifts
+    from penstock_dataprep.diff import describe_diff, differences
+    from penstock_dataprep.drift import drifts, load_sketches
 
     before_path, after_path = plain(before_path), plain(after_path)
     before, after = (load_manifest(_read_dataset(path), path) for path in (before_path, after_path))
-    found, drifted = differences(before, after), drifts(before, before_path, after, after_path)
+    found, drifted = (
+        differences(before, after),
+        drifts(load_sketches(before, before_path), load_sketches(after, after_path)),
+    )
     if as_json:
         changes = [{"what": place, "before": old, "after": new} for place, old, new in found]
-        document = {"differences": changes, "drift": {name: held.document() for name, held in drifted.items()}}
+        moved = {name: held.model_dump(mode="json") for name, held in drifted.items()}
+        document = {"differences": changes, "drift": moved}
         print(json.dumps(document, indent=1))
     else:
         print(describe_diff(found, drifted))

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from penstock_dataprep.drift import Drift, drift, load_sketches
 from penstock_dataprep.text_table import text_table
 from penstock_shared.manifest import Manifest
+from penstock_shared.sketches import FeatureDrift
 
 
 def differences(before: Manifest, after: Manifest) -> list[tuple[str, Any, Any]]:
@@ -14,16 +14,18 @@ def differences(before: Manifest, after: Manifest) -> list[tuple[str, Any, Any]]
     return [(place, old.get(place), new.get(place)) for place in places if old.get(place) != new.get(place)]
 
 
-def drifts(before: Manifest, before_path: str, after: Manifest, after_path: str) -> dict[str, Drift]:
-    """Return the drift of every feature that both versions have."""
-    old, new = load_sketches(before, before_path), load_sketches(after, after_path)
-    return {name: drift(old[name], new[name]) for name in old if name in new and old[name].rows and new[name].rows}
-
-
-def describe_diff(found: list[tuple[str, Any, Any]], drifted: dict[str, Drift]) -> str:
+def describe_diff(found: list[tuple[str, Any, Any]], drifted: dict[str, FeatureDrift]) -> str:
     """Return the differences and the drift as text."""
     rows = [(place, _show(old), _show(new)) for place, old, new in found]
-    drift_rows = [
+    parts = [text_table(("what", "before", "after"), rows) if rows else "no differences"]
+    if drifted:
+        parts.append(describe_drift(drifted))
+    return "\n\n".join(parts)
+
+
+def describe_drift(drifted: dict[str, FeatureDrift]) -> str:
+    """Return the drift of each feature as text."""
+    rows = [
         (
             name,
             f"{held.null_share[0]:.4%} -> {held.null_share[1]:.4%}",
@@ -32,10 +34,7 @@ def describe_diff(found: list[tuple[str, Any, Any]], drifted: dict[str, Drift]) 
         )
         for name, held in drifted.items()
     ]
-    parts = [text_table(("what", "before", "after"), rows) if rows else "no differences"]
-    if drift_rows:
-        parts.append(text_table(("drift of", "null share", "oov share", "stability index"), drift_rows))
-    return "\n\n".join(parts)
+    return text_table(("drift of", "null share", "oov share", "stability index"), rows)
 
 
 def _claims(manifest: Manifest) -> dict[str, Any]:

@@ -1,36 +1,16 @@
 """Measure how far the values of two datasets differ, from their sketches alone."""
 
 import math
-from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from penstock_dataprep.sketch import merge_sketches
-from penstock_dataprep.storage import dataset_folder, join, read_bytes
-from penstock_shared.errors import DataRefused
+from penstock_dataprep.listing import merged_sketches, read_listings
+from penstock_dataprep.storage import dataset_folder
 from penstock_shared.manifest import Manifest
-from penstock_shared.sketches import FeatureSketch, HistogramSketch, SplitSketches
-from penstock_shared.strict import parse_json
+from penstock_shared.sketches import FeatureDrift, FeatureSketch, HistogramSketch
 
 # A share nobody has is taken as this, so that one empty bucket does not make the index infinite.
 SMALLEST_SHARE = 1e-4
-
-
-@dataclass(frozen=True)
-class Drift:
-    """Compare one feature: shares in both datasets, and the population stability index of a number's histogram.
-
-    Below 0.1 an index is commonly read as no shift, above 0.25 as a large one (Siddiqi, 2006, Credit Risk
-    Scorecards); it is None for ids.
-    """
-
-    null_share: tuple[float, float]
-    oov_share: tuple[float, float] | None
-    stability_index: float | None
-
-    def document(self) -> dict[str, object]:
-        """Return the drift as JSON values."""
-        return asdict(self)
 
 
 def load_sketches(manifest: Manifest, path: str) -> dict[str, FeatureSketch]:
@@ -38,23 +18,16 @@ def load_sketches(manifest: Manifest, path: str) -> dict[str, FeatureSketch]:
 
     Raises DataRefused for a statistics file that is missing or broken.
     """
-    base = dataset_folder(path)
-    found: dict[str, list[FeatureSketch]] = {feature.name: [] for feature in manifest.features}
-    for split in manifest.splits.values():
-        if split.statistics is None:
-            continue
-        where = join(base, split.statistics.path)
-        try:
-            content = read_bytes(where)
-        except FileNotFoundError:
-            raise DataRefused(f"{where}: missing; the manifest lists it") from None
-        for shard in parse_json(SplitSketches, content, where, DataRefused).shards:
-            for name, sketch in shard.items():
-                found[name].append(sketch)
-    return {name: merge_sketches(sketches) for name, sketches in found.items()}
+    return merged_sketches(read_listings(manifest, dataset_folder(path)).values())
 
 
-def drift(before: FeatureSketch, after: FeatureSketch) -> Drift:
+def drifts(before: dict[str, FeatureSketch], after: dict[str, FeatureSketch]) -> dict[str, FeatureDrift]:
+    """Return the drift of every feature that has rows on both sides."""
+    both = (name for name in before if name in after and before[name].rows and after[name].rows)
+    return {name: drift(before[name], after[name]) for name in both}
+
+
+def drift(before: FeatureSketch, after: FeatureSketch) -> FeatureDrift:
     """Return how far a feature moved from one dataset to the other."""
     oov = None
     if before.oov is not None and after.oov is not None:
@@ -63,7 +36,7 @@ def drift(before: FeatureSketch, after: FeatureSketch) -> Drift:
     if before.histogram is not None and after.histogram is not None and before.values and after.values:
         index = stability_index(before.histogram, after.histogram)
     nulls = (_share(before.nulls, before.nulls + before.values), _share(after.nulls, after.nulls + after.values))
-    return Drift(null_share=nulls, oov_share=oov, stability_index=index)
+    return FeatureDrift(null_share=nulls, oov_share=oov, stability_index=index)
 
 
 def stability_index(before: HistogramSketch, after: HistogramSketch) -> float:

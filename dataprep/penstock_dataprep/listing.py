@@ -82,10 +82,16 @@ def read_sketches(split: Split, base: str) -> SplitSketches:
     return sketches
 
 
+def merged_sketches(listings: Iterable[Listing]) -> dict[str, FeatureSketch]:
+    """Return the sketch of each feature over all rows of some listings."""
+    held = [listed.sketches for listing in listings for listed in listing.members]
+    names = held[0] if held else {}
+    return {name: merge_sketches([sketches[name] for sketches in held]) for name in names}
+
+
 def measured(features: tuple[Feature, ...], listings: Iterable[Listing]) -> tuple[Feature, ...]:
     """Return the features with their statistics over all rows of some listings."""
-    sketches = [listed.sketches for listing in listings for listed in listing.members]
-    merged = {feature.name: merge_sketches([held[feature.name] for held in sketches]) for feature in features}
+    merged = merged_sketches(listings)
     return tuple(
         feature.model_copy(update={"statistics": statistics(feature, merged[feature.name])}) for feature in features
     )

@@ -7,9 +7,11 @@ from penstock_dataprep.append import Content, append
 from penstock_dataprep.card import render_card
 from penstock_dataprep.certificate import Moments, certify
 from penstock_dataprep.design import Design, make_features
+from penstock_dataprep.drift import drifts
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
-from penstock_dataprep.listing import Listing, measured, read_listings, write_split
+from penstock_dataprep.limits import check_limits
+from penstock_dataprep.listing import Listing, measured, merged_sketches, read_listings, write_split
 from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.provenance import git_commit
 from penstock_dataprep.shard import WrittenShard
@@ -66,9 +68,12 @@ def publish_manifest(
         accounting=_balanced(job, facts, own, facts.copies + sum(shard.copies for shard in shards)),
         rejects=facts.reject_files,
     )
-    if (parent := job.parent) is not None:
+    parent, sketches, drifted = job.parent, merged_sketches(own.values()), {}
+    if parent is not None:
         older = read_listings(parent, job.base)
+        drifted = drifts(merged_sketches(older.values()), sketches)
         content = append(content, parent, older, job.version, created, job.spec.split, job.spec.keep_last)
+    check_limits(job.spec.limits, sketches, drifted)
     splits = {name: write_split(listing, name, job.base, job.version) for name, listing in content.listings.items()}
     layout = RecordLayout(kind=job.spec.output.layout, rows_per_block=job.spec.output.rows_per_block)
     manifest = Manifest(
@@ -97,6 +102,7 @@ def publish_manifest(
         tool=Tool(version=penstock_dataprep.__version__, git_commit=git_commit(), runner=job.runner),
         parent=None if parent is None else Parent(version=parent.version, digest=parent.digest),
         increments=content.increments,
+        drift=drifted,
     )
     write_bytes(join(job.folder, CARD_NAME), [render_card(manifest).encode("utf-8")])
     write_bytes(job.manifest_path, [dump_manifest(manifest).encode("utf-8")])

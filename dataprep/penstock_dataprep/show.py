@@ -1,5 +1,6 @@
 """Describe a dataset to a person in plain text."""
 
+from penstock_dataprep.diff import describe_drift
 from penstock_dataprep.text_table import text_table
 from penstock_shared.features import Feature
 from penstock_shared.manifest import Certificate, Manifest, Split
@@ -79,6 +80,9 @@ def describe(manifest: Manifest) -> str:
         f"shuffle seed {manifest.shuffle.seed}, "
         + ("not certified" if certificate is None else _certificate(certificate)),
     ]
+    if manifest.drift:
+        parent = manifest.parent.version if manifest.parent else ""
+        lines += ["", f"against version {parent}", describe_drift(manifest.drift)]
     return "\n".join(lines)
 
 

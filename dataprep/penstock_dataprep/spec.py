@@ -136,6 +136,14 @@ class ColumnSpec(Strict):
         return self.null or ("keep" if self.role == "feature" and self.shape is None else "reject")
 
 
+class LimitsSpec(Strict):
+    """Refuse a build whose rows go past a limit: shares of all rows or values, or drift against the parent version."""
+
+    max_null_fraction: Fraction | None = None
+    max_oov_fraction: Fraction | None = None
+    max_stability_index: Annotated[float, Field(gt=0)] | None = None
+
+
 class TimeSplit(Strict):
     """Put the latest rows into the test split, and those before them into the validation split."""
 
@@ -199,6 +207,7 @@ class Spec(Strict):
     shuffle: ShuffleSpec = ShuffleSpec()
     output: OutputSpec = OutputSpec()
     duplicates: Literal["keep", "drop"] = "keep"
+    limits: dict[Name, LimitsSpec] = Field(default_factory=dict)
     max_reject_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
     keep_last: Annotated[int, Field(ge=1)] | None = None
 
@@ -258,6 +267,8 @@ def _cross_faults(spec: Spec) -> list[str]:
                 f"columns.{name}.vocabulary: found {column.vocabulary!r}, expected rules or the name of a column "
                 f"with a vocabulary of its own; {nearest(column.vocabulary, owners)}"
             )
+    for name in spec.limits.keys() - spec.columns.keys():
+        faults.append(f"limits.{name}: no such column; {nearest(name, spec.columns)}")
     needs = {"time": ("time",), "leave_last": ("time", "user"), "entity_hash": ()}[spec.split.by]
     for need in needs:
         if spec.role(need) is None:  # type: ignore[arg-type]

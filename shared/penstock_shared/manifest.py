@@ -15,6 +15,7 @@ from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature
 from penstock_shared.files import Count, File, Name, Sha256
 from penstock_shared.layout import Column, RecordLayout
+from penstock_shared.sketches import FeatureDrift
 from penstock_shared.strict import Strict, parse
 from penstock_shared.vocabularies import Vocabulary, VocabularyShard
 
@@ -196,6 +197,7 @@ class Manifest(Strict):
     tool: Tool
     parent: Parent | None = None
     increments: tuple[Increment, ...] = ()
+    drift: dict[str, FeatureDrift] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _holds_together(self) -> "Manifest":

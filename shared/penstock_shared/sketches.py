@@ -48,6 +48,18 @@ class FeatureSketch(Strict):
     histogram: HistogramSketch | None = None
 
 
+class FeatureDrift(Strict):
+    """Compare a feature's values before and after: (share before, share after) of nulls and of values that are OOV.
+
+    `stability_index` is the population stability index over the deciles before, None for ids. Below 0.1 it is
+    commonly read as no shift, above 0.25 as a large one (Siddiqi, 2006, Credit Risk Scorecards).
+    """
+
+    null_share: tuple[float, float]
+    oov_share: tuple[float, float] | None = None
+    stability_index: float | None = None
+
+
 class SplitSketches(Strict):
     """Hold the sketches of every shard of a split, in the order of the manifest's shards."""
 
