@@ -41,7 +41,7 @@ from penstock_dataprep.verify import verify
 from penstock_dataprep.vocabulary import count_table, cut_by_hash
 from penstock_shared import Column, DataRefused, UserMistake
 
-DAYS, ROWS_PER_DAY, DAY = 4, 900, 10_000_000
+DAYS, ROWS_PER_DAY, DAY, FIRST_USERS = 4, 900, 10_000_000, 150
 OTHER_RUNNERS = (("--direct_num_workers=1",), ("--direct_num_workers=3", "--direct_running_mode=in_memory"))
 VOCABULARIES = {"user_id": ("user_id",), "item_id": ("item_id", "history")}
 
@@ -50,7 +50,8 @@ def day(number: int) -> pa.Table:
     """Return the log of one day: half of its users and items are new, and some of its numbers wider than before."""
     table = rich_log(ROWS_PER_DAY, seed=20 + number)
     is_new = np.arange(table.num_rows) % 2 == 1
-    users = table["user_id"].to_numpy() + np.where(is_new, number * DAY, 0)
+    # Few enough that the first day's ids fit a byte, and the second day's do not.
+    users = table["user_id"].to_numpy() % FIRST_USERS + np.where(is_new, number * DAY, 0)
     items = [
         f"{number}/{item}" if new else item for item, new in zip(table["item_id"].to_pylist(), is_new, strict=True)
     ]
