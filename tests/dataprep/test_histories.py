@@ -1,5 +1,9 @@
 """Hold builds of histories and sequences to plain Python: the right events, in order, never out of the future."""
 
+import json
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from event_reference import Ids, Row, as_sequences, split_at, split_last, with_histories
-from logs import Built, build, contents, rows_of, spec_of, write_parquet
+from logs import Built, build, contents, rows_of, run, spec_of, write_parquet, write_spec
 
 from penstock_dataprep import events, gather
 from penstock_dataprep.sources import parquet
@@ -131,8 +135,7 @@ def test_nothing_but_rows_and_seed_decides_the_bytes(
     arrangements = [
         # (files, rows per batch, events per partition, values per slice, runner flags)
         (1, 50, 1 << 18, 1 << 22, ("--direct_num_workers=2",)),
-        (5, 1 << 20, 20, 100, ("--direct_num_workers=3",)),
-        (3, 77, 150, 1, ("--direct_num_workers=1", "--direct_running_mode=in_memory")),
+        (3, 1 << 20, 60, 100, ("--direct_num_workers=3",)),
     ]
     for number, (files, batch_rows, partition_events, slice_values, flags) in enumerate(arrangements):
         monkeypatch.setattr(parquet, "ROWS_PER_BATCH", batch_rows)
@@ -223,3 +226,44 @@ def test_histories_hold_what_transforms_made_of_values(tmp_path: Path) -> None:
         assert row[4:] == (tuple(other[2] for other in earlier), tuple(other[3] for other in earlier))
     assert built.manifest.features[4].transform == built.manifest.features[2].transform
     assert verify(built.manifest, str(built.path)) > 30
+
+
+def test_verify_counts_the_events_of_sequences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    built = build_log(log_of(seed=12), tmp_path, BY_TIME, SEQUENCES)
+    document = json.loads(built.path.read_text())
+    for split, change in (("train", 1), ("test", -1)):
+        document["splits"][split]["shards"][0]["events"] += change
+    built.path.write_text(json.dumps(document))
+    assert run("verify", built.path) == 3
+    (first, *_) = built.manifest.splits["train"].shards
+    said = f"{first.path}: events: found {first.events}, the manifest says {first.events + 1}"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("note", ["events", "gather"])
+def test_a_killed_build_goes_on_to_the_same_bytes(note: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(13)
+    rows = 60_000
+    table = pa.table(
+        {
+            "user_id": [f"u{user}" for user in rng.integers(0, 900, rows)],
+            "item_id": rng.integers(0, 500, rows),
+            "rating": np.ones(rows, np.float32),
+            "timestamp": rng.integers(0, 10**6, rows),
+        }
+    )
+    files = write_parquet(table, tmp_path / "log", files=2, row_group_rows=rows)
+    lists = {"history": {"key": "user_id", "columns": ["item_id"], "length": 50}}
+    spec = document(files, BY_TIME, lists, output={"rows_per_block": 256})
+    path, out = write_spec(tmp_path / "spec.yaml", spec), tmp_path / "out"
+    command = [sys.executable, "-m", "penstock_dataprep.cli", "build", path, "--out", str(out)]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(out.glob(f"log/.scratch/*/done/{note}/*")):
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    killed.kill()
+    killed.wait()
+    assert not list(out.rglob("manifest.json"))
+    assert contents(build(spec, out)) == contents(build(spec, tmp_path / "undisturbed"))

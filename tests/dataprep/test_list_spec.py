@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from logs import left_behind, run, spec_of, write_parquet, write_spec
+from logs import build, left_behind, run, spec_of, write_parquet, write_spec
 
 COLUMNS = {
     "user_id": {"role": "user", "vocabulary": {}},
@@ -108,6 +108,19 @@ def test_what_cannot_work_is_refused_before_any_work(
     assert run("build", write_spec(tmp_path / "spec.yaml", spec), "--out", tmp_path / "out") == 2
     assert message in capsys.readouterr().err
     assert left_behind(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("place", ["history", "sequences"])
+def test_lists_cannot_be_appended(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = {place: rules(), "examples": "sequences" if place == "sequences" else "rows"}
+    first, second = (spec_of(write_parquet(LOG, tmp_path / day), COLUMNS, **changes) for day in ("monday", "tuesday"))
+    manifest = build(first, tmp_path / "out").path
+    spec = write_spec(tmp_path / "spec.yaml", second)
+    assert run("build", spec, "--out", tmp_path / "out", "--append-to", manifest) == 2
+    assert f"{place}: cannot be appended: the rows of version " in capsys.readouterr().err
+    plain = write_spec(tmp_path / "plain.yaml", spec_of(write_parquet(LOG, tmp_path / "wednesday"), COLUMNS))
+    assert run("build", plain, "--out", tmp_path / "out", "--append-to", manifest) == 2
+    assert f"{place}: found None, but" in capsys.readouterr().err
 
 
 def test_a_time_split_allows_histories_of_any_key(tmp_path: Path) -> None:

@@ -106,6 +106,9 @@ REFUSALS: list[tuple[str, Edit, str, str]] = [
         "features.1.dtyp",
         "unknown key 'dtyp'; did you mean 'dtype'?",
     ),
+    # rows that are sequences
+    ("too few events", put(f"{SHARD}.events", 1), SHARD, "at least one event in each of the 2 sequences, but there"),
+    ("events in one shard", put(f"{SHARD}.events", 2), "document", "events in every shard or in none: rows are sequ"),
     # wrong types and values
     ("text for a number", put("accounting.read", "8"), "accounting.read", "found '8', expected a valid integer"),
     ("float for a number", put(f"{SHARD}.rows", 2.5), f"{SHARD}.rows", "found 2.5, expected a valid integer"),
