@@ -6,9 +6,10 @@ import difflib
 import io
 import logging
 import os
+import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -23,7 +24,7 @@ from penstock_dataprep.outputs import output_targets
 from penstock_dataprep.parent import check_files, check_parent, check_targets
 from penstock_dataprep.progress import BOARD, shown
 from penstock_dataprep.refusal import FILE_NAME, noted
-from penstock_dataprep.sources import FORMATS, ROW_COLUMN, with_row_column
+from penstock_dataprep.sources import FORMATS, ROW_COLUMN, Unit, with_row_column
 from penstock_dataprep.spec import Spec
 from penstock_dataprep.storage import (
     exists,
@@ -35,7 +36,7 @@ from penstock_dataprep.storage import (
     remove,
     remove_unfinished,
 )
-from penstock_dataprep.targets import resolve_targets
+from penstock_dataprep.targets import Target, resolve_targets
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 from penstock_shared.layout import LAYOUT_VERSION
 from penstock_shared.manifest import SourceFile, fingerprint, load_manifest
@@ -85,10 +86,69 @@ def _build_locked(job: Job, runner_flags: list[str]) -> None:
 
 
 def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None) -> Job:
-    """Find the source's files, check their columns against the spec and cut them into units of work."""
-    source = spec.source
+    """Find the files of the log and of the tables, check their columns against the spec and cut them into work."""
     runner = _check_runner(_options(runner_flags))
     parent = None if append_to is None else check_parent(spec, append_to, root)
+    log = _read_schema(spec)
+    tokens = {target.name: target.dtype for target in log.targets}
+    specs = {name: spec.table_log(name, tokens[name]) for name in spec.tables}
+    tables = {name: _read_table_schema(held, name) for name, held in specs.items()}
+    document: dict[str, Any] = {
+        "spec": spec.model_dump(mode="json", by_alias=True),
+        "source": [file.model_dump() for file in log.files],
+        "tables": {name: [file.model_dump() for file in held.files] for name, held in tables.items()},
+        "layout_version": LAYOUT_VERSION,
+    }
+    if parent is not None:
+        if ROW_COLUMN in log.source_columns:
+            raise UserMistake(
+                f"columns: {ROW_COLUMN} counts from 1 in each file, so it does not order the new rows after those of "
+                f"version {parent.version}; take a column that tells the time"
+            )
+        check_targets(log.targets, parent)
+        check_files(log.files, parent, join(root, spec.name))
+        document["parent"] = {"version": parent.version, "digest": parent.digest}
+    request = fingerprint(document)
+
+    def job_of(spec: Spec, schema: _Schema, table: str | None, tables: tuple[Job, ...]) -> Job:
+        return Job(
+            spec=spec,
+            **schema._asdict(),
+            rows_expected=None,
+            base=join(root, spec.name),
+            version=request[:VERSION_DIGITS],
+            fingerprint=request,
+            runner=runner,
+            append_to=append_to,
+            table=table,
+            tables=tables,
+        )
+
+    return job_of(spec, log, None, tuple(job_of(specs[name], held, name, ()) for name, held in tables.items()))
+
+
+class _Schema(NamedTuple):
+    """Hold what is known of a source before it is read."""
+
+    targets: tuple[Target, ...]
+    outputs: tuple[Target, ...]
+    source_columns: dict[str, str]
+    files: tuple[SourceFile, ...]
+    units: tuple[Unit, ...]
+
+
+def _read_table_schema(spec: Spec, table: str) -> _Schema:
+    try:
+        return _read_schema(spec)
+    except (UserMistake, DataRefused) as fault:
+        # A table is read as if it were a log, but the user finds it elsewhere in the spec.
+        text = str(fault).replace(f"columns.{table}.", f"tables.{table}.columns.")
+        text = text.replace(f"columns.{table}:", f"tables.{table}.key:")
+        raise type(fault)(re.sub(r"^source\.", f"tables.{table}.source.", text)) from None
+
+
+def _read_schema(spec: Spec) -> _Schema:
+    source = spec.source
     files = tuple(found for pattern in source.patterns for found in _list_files(plain(pattern)))
     for path, times in Counter(file.path for file in files).items():
         if times > 1:
@@ -111,35 +171,13 @@ def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None) 
             f"columns: {ROW_COLUMN} counts from 1 in each file, so it orders no rows of different files, and "
             f"source.files names {len(files)}; join them into one file, or take a column that tells the time"
         )
-    document: dict[str, Any] = {
-        "spec": spec.model_dump(mode="json", by_alias=True),
-        "source": [file.model_dump() for file in files],
-        "layout_version": LAYOUT_VERSION,
-    }
-    if parent is not None:
-        if ROW_COLUMN in used:
-            raise UserMistake(
-                f"columns: {ROW_COLUMN} counts from 1 in each file, so it does not order the new rows after those of "
-                f"version {parent.version}; take a column that tells the time"
-            )
-        check_targets(targets, parent)
-        check_files(files, parent, join(root, spec.name))
-        document["parent"] = {"version": parent.version, "digest": parent.digest}
-    request = fingerprint(document)
-    return Job(
-        spec=spec,
+    return _Schema(
         targets=targets,
         outputs=output_targets(spec, targets),
         source_columns={name: str(found or "text") for name, found in columns[0].items() if name in used},
         files=files,
         # Heavy units first, so that a runner that deals them out in turn gives all workers as much.
         units=tuple(sorted(units, key=lambda unit: (-unit.weight, unit.path, unit.first_row))),
-        rows_expected=None,
-        base=join(root, spec.name),
-        version=request[:VERSION_DIGITS],
-        fingerprint=request,
-        runner=runner,
-        append_to=append_to,
     )
 
 

@@ -63,6 +63,7 @@ def render_card(manifest: Manifest) -> str:
                 for name, held in manifest.vocabularies.items()
             ],
         ),
+        *_tables(manifest),
         "<h2>Files</h2>",
         _table(
             ("split", "shards", "blocks", "bytes"),
@@ -74,6 +75,28 @@ def render_card(manifest: Manifest) -> str:
     ]
     head = f'<meta charset="utf-8"><title>{html.escape(manifest.name)}</title><style>{STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(sections)}</body></html>\n'
+
+
+def _tables(manifest: Manifest) -> list[str]:
+    if not manifest.tables:
+        return []
+    return [
+        "<h2>Entity tables</h2>",
+        _table(
+            ("table", "rows", "entities read", "ids without an entity", "entities without an id", "features"),
+            [
+                (
+                    name,
+                    f"{table.rows:,}",
+                    f"{table.accounting.read:,}",
+                    f"{table.missing:,}",
+                    f"{table.accounting.filtered['unmatched']:,}",
+                    ", ".join(feature.name for feature in table.features),
+                )
+                for name, table in manifest.tables.items()
+            ],
+        ),
+    ]
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

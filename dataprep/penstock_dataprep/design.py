@@ -76,12 +76,13 @@ def make_design(
 def make_features(targets: tuple[Target, ...], design: Design, facts: Facts) -> tuple[Feature, ...]:
     """Return the manifest's description of the features, with what is known of them before rows are written."""
     return tuple(
-        _make_feature(target, column, design.transforms.get(target.name), facts.features[target.name].extent())
+        make_feature(target, column, design.transforms.get(target.name), facts.features[target.name].extent())
         for target, column in zip(targets, design.columns, strict=True)
     )
 
 
-def _make_feature(target: Target, column: Column, transform: Transform | None, statistics: Statistics) -> Feature:
+def make_feature(target: Target, column: Column, transform: Transform | None, statistics: Statistics) -> Feature:
+    """Return the manifest's description of a feature."""
     dtype = "int32" if target.vocabulary is not None else "float32" if target.dtype == "float32" else "int64"
     return Feature(
         name=target.name,
@@ -118,7 +119,7 @@ def _wider(one: Storage, other: Storage) -> Storage:
 
 
 def make_column(target: Target, facts: Facts, numberings: dict[str, Numbering], transform: Transform | None) -> Column:
-    """Choose how a feature lies in a block."""
+    """Return how a feature is stored: as narrow as what was measured allows."""
     measured = facts.features[target.name]
     ids = numberings[target.vocabulary].size if target.vocabulary is not None else ids_made(transform)
     storage: Storage

@@ -48,6 +48,9 @@ def _claims(manifest: Manifest) -> dict[str, Any]:
         name: {key: held[key] for key in ("size", "tokens", "coverage", "digest")}
         for name, held in document["vocabularies"].items()
     }
+    kept["tables"] = {
+        name: {key: held[key] for key in ("rows", "missing", "accounting")} for name, held in document["tables"].items()
+    }
     kept["splits"] = {
         name: {"rows": held["rows"], "rule": held["rule"], "shards": len(held["shards"])}
         for name, held in document["splits"].items()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import penstock_dataprep
+from penstock_dataprep.columns import VocabularySpec
 from penstock_dataprep.parent import read_parent
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.sources import Unit
@@ -17,7 +18,8 @@ class Job:
     """Describe one build: `targets` are the columns taken, `outputs` the features written.
 
     `base` is the dataset folder `<root>/<name>`, `runner` is named in the manifest.
-    `append_to` is the path of the manifest to append to, None for a dataset of its own.
+    `append_to` is the path of the manifest to append to, None for a dataset of its own. `tables` are the jobs that read
+    the entity tables, of which each knows its `table`.
     """
 
     spec: Spec
@@ -32,6 +34,23 @@ class Job:
     fingerprint: str
     runner: str
     append_to: str | None
+    table: str | None = None
+    tables: tuple["Job", ...] = ()
+
+    def vocabularies(self) -> dict[str, tuple[VocabularySpec, tuple[str, ...]]]:
+        """Return the rules and the users of every vocabulary, those of the tables' columns among them."""
+        found = self.spec.vocabularies()
+        for table in self.tables:
+            found |= table.spec.vocabularies()
+        return found
+
+    def every_target(self) -> tuple[Target, ...]:
+        """Return the targets of the log and of all tables."""
+        return (*self.targets, *(target for table in self.tables for target in table.targets))
+
+    def label(self, unit: int) -> str:
+        """Return the name that a unit of work has in file names."""
+        return f"{unit:06d}" if self.table is None else f"{self.table}.{unit:06d}"
 
     @property
     def scratch(self) -> Scratch:
@@ -55,9 +74,10 @@ class Job:
 
     def parent_vocabulary(self, name: str) -> Vocabulary | None:
         """Return the parent's vocabulary `name`, or None."""
-        return None if self.parent is None else self.parent.vocabularies[name]
+        return None if self.parent is None else self.parent.vocabularies.get(name)
 
     def known_shards(self) -> list[tuple[str, int]]:
-        """Return (vocabulary, position) of each of the parent's vocabulary files."""
+        """Return (vocabulary, position) of each file of the parent's vocabularies that go on."""
         held = self.parent.vocabularies if self.parent else {}
-        return [(name, position) for name, entry in held.items() for position in range(len(entry.shards))]
+        names = [name for name in self.vocabularies() if name in held]
+        return [(name, position) for name in names for position in range(len(held[name].shards))]

@@ -8,7 +8,8 @@ from pydantic import Field
 from penstock_shared.strict import Strict, nearest
 
 if TYPE_CHECKING:
-    from penstock_dataprep.spec import ColumnSpec, Spec
+    from penstock_dataprep.columns import ColumnSpec
+    from penstock_dataprep.spec import Spec
 
 LONGEST_LIST = 2**16 - 1
 HISTORY_PREFIX = "history_"

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 
 from penstock_dataprep.blocks import Values, encode_block
+from penstock_dataprep.columns import VocabularySpec
 from penstock_dataprep.facts import share
 from penstock_dataprep.hashing import string_buffers
 from penstock_dataprep.scratch import Scratch
-from penstock_dataprep.spec import VocabularySpec
 from penstock_dataprep.storage import join, write_bytes
 from penstock_dataprep.tfrecord import frame
 from penstock_dataprep.token_index import TokenIndex
@@ -166,6 +166,14 @@ def read_pieces(pieces: tuple[Piece, ...], scratch: Scratch) -> pa.RecordBatch:
     parts = [scratch.read_batch(piece.file).slice(piece.start, piece.stop - piece.start) for piece in pieces]
     merged: pa.RecordBatch = pa.concat_batches(parts)
     return merged
+
+
+def token_of(numbering: Numbering, token_id: int, scratch: Scratch) -> int | str:
+    """Return the token with an id that is not reserved."""
+    rank = token_id - first_token_id(numbering.rules.oov_buckets)
+    piece = next(piece for piece in reversed(numbering.pieces) if piece.rank <= rank)
+    token: int | str = scratch.read_batch(piece.file).column("token")[piece.start + rank - piece.rank].as_py()
+    return token
 
 
 def write_shard(numbering: Numbering, shard: int, base: str, version: str, scratch: Scratch) -> VocabularyShard:

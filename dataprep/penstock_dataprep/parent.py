@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from penstock_dataprep.columns import ColumnSpec
 from penstock_dataprep.spec import EntityHashSplit, LeaveLastSplit, Spec
 from penstock_dataprep.storage import dataset_folder, exists, is_local, join, read_bytes
 from penstock_dataprep.targets import Target
@@ -29,7 +30,12 @@ def read_parent(path: str) -> Manifest:
         raise UserMistake(f"--append-to {path}: no such file; expected the path of a {MANIFEST_NAME}")
     manifest = load_manifest(read_bytes(path), path)
     digest = content_digest(
-        manifest.features, manifest.layout, manifest.vocabularies, manifest.splits, manifest.increments
+        manifest.features,
+        manifest.layout,
+        manifest.vocabularies,
+        manifest.splits,
+        manifest.increments,
+        manifest.tables,
     )
     if digest != manifest.digest:
         raise DataRefused(f"{path}: digest: found {manifest.digest}, but its content has {digest}; was it edited?")
@@ -50,6 +56,9 @@ def check_parent(spec: Spec, path: str, root: str) -> Manifest:
     where = f"{path} has"
     held = parse(Spec, parent.spec, f"{path}: spec", UserMistake)
     differing = list(_differences(_binding(held), _binding(spec), ""))
+    for name in held.tables.keys() & spec.tables.keys():
+        old, new = (_columns(found.tables[name].columns) for found in (held, spec))
+        differing += _differences(old, new, f"tables.{name}.columns")
     if differing:
         raise UserMistake("\n".join(f"{key}: found {new!r}, but {where} {old!r}" for key, old, new in differing))
     if spec.list_rules is not None:
@@ -107,6 +116,10 @@ def _binding(spec: Spec) -> dict[str, Any]:
         "shuffle": {"seed": document["shuffle"]["seed"]},
         **{key: document[key] for key in ("history", "examples", "sequences")},
     }
+
+
+def _columns(columns: dict[str, ColumnSpec]) -> dict[str, Any]:
+    return {name: column.model_dump(mode="json", by_alias=True) for name, column in columns.items()}
 
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

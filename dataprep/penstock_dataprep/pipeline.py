@@ -4,54 +4,40 @@ Rows move inside a fused stage as Arrow record batches; between stages only refe
 folder do, so that no runner holds, copies or serialises rows.
 """
 
-from typing import Any
-
 import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
 from penstock_dataprep import steps
 from penstock_dataprep.dealing import deal_lists, deal_rows
-from penstock_dataprep.dofn import Step, ThreadedStep
-from penstock_dataprep.elements import ReadBatch, ValidBatch
 from penstock_dataprep.job import Job
+from penstock_dataprep.phases import count, step_of, take_in, write_table
 from penstock_dataprep.spec import LeaveLastSplit
-from penstock_dataprep.transform import merge_measures
+from penstock_dataprep.split import make_splitter
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> None:
     """Add every step from source to published manifest to `pipeline`."""
 
-    def step(function: Any, *side_inputs: Any) -> beam.ParDo:
-        return beam.ParDo(ThreadedStep(function, job), *side_inputs)
+    step = step_of(job)
+    log = take_in(pipeline, job)
+    tables = [take_in(pipeline, table) for table in job.tables]
 
-    recalled, unfinished, recalled_facts = (
-        pipeline
-        | "Units" >> beam.Create(list(enumerate(job.units)))
-        | "Recall" >> step(steps.recall_unit).with_outputs("unfinished", "facts", main="staged")
-    )
-    new, new_facts = (
-        unfinished
-        | "Read" >> beam.ParDo(Step(steps.read, job)).with_output_types(ReadBatch)
-        | "Validate" >> step(steps.validate).with_output_types(ValidBatch)
-        | "Stage" >> step(steps.stage).with_outputs("facts", main="staged")
-    )
-    staged = (recalled, new) | "Staged" >> beam.Flatten()
-    facts = (recalled_facts, new_facts) | "Facts" >> beam.Flatten()
-    merged = facts | "MergeFacts" >> beam.CombineGlobally(steps.merge_facts)
-    judged = AsSingleton(merged | "Judge" >> step(steps.judge))
-
-    after_cutoffs = AsList(_cutoffs(pipeline, job, staged, step))
-    splitter = AsSingleton(pipeline | "Split" >> beam.Create([None]) | "Cut" >> step(steps.cut, judged, after_cutoffs))
-
-    counts, sizes, measures = staged | "CountTokens" >> step(steps.count_tokens, splitter, judged).with_outputs(
-        "sizes", "measures", main="counts"
-    )
-    measured = AsSingleton(measures | "MergeMeasures" >> beam.CombineGlobally(merge_measures))
+    after_cutoffs = AsList(_cutoffs(pipeline, job, log.staged))
+    cut = pipeline | "Split" >> beam.Create([None]) | "Cut" >> step(steps.cut, AsSingleton(log.facts), after_cutoffs)
+    splitter = AsSingleton(cut)
+    counted = count(job, log, splitter)
+    counted_tables = [
+        count(table, intake, _no_split(pipeline, table)) for table, intake in zip(job.tables, tables, strict=True)
+    ]
+    counts = tuple(held.counts for held in (counted, *counted_tables)) | "Counts" >> beam.Flatten()
+    judged = AsSingleton(log.facts)
+    all_facts = tuple(intake.facts for intake in (log, *tables)) | "AllFacts" >> beam.Flatten()
+    tokens = AsSingleton(all_facts | "AllTokens" >> beam.CombineGlobally(steps.merge_facts))
     known = job.known_shards()
     if known:
-        known_tokens = pipeline | "Known" >> beam.Create(known) | "ReadKnown" >> step(steps.read_known, judged)
-        counts = (counts, known_tokens) | "Counts" >> beam.Flatten()
-    merged_counts = counts | "GroupPartitions" >> beam.GroupByKey() | "MergeCounts" >> step(steps.merge_counts, judged)
+        known_tokens = pipeline | "Known" >> beam.Create(known) | "ReadKnown" >> step(steps.read_known, tokens)
+        counts = (counts, known_tokens) | "WithKnown" >> beam.Flatten()
+    merged_counts = counts | "GroupPartitions" >> beam.GroupByKey() | "MergeCounts" >> step(steps.merge_counts, tokens)
     partitions = AsList(merged_counts)
     ranges = (
         merged_counts
@@ -67,7 +53,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         ranges = (ranges, known_ranges) | "Ranges" >> beam.Flatten()
     numberings = (
         pipeline
-        | "Vocabularies" >> beam.Create(list(job.spec.vocabularies()))
+        | "Vocabularies" >> beam.Create(list(job.vocabularies()))
         | "Number" >> step(steps.number_tokens, partitions, AsList(ranges))
     )
     numbered = AsList(numberings)
@@ -85,17 +71,31 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     )
 
     deal = deal_rows if job.spec.list_rules is None else deal_lists
-    facts, design, segments = deal(pipeline, step, staged, splitter, judged, sizes, measured, numbered, indexes)
+    facts, design, segments = deal(
+        pipeline, step, log.staged, splitter, judged, counted.sizes, counted.measured, numbered, indexes
+    )
     shards = segments | "GroupShards" >> beam.GroupByKey() | "WriteShards" >> step(steps.write_shard, design, facts)
+    entries = [
+        write_table(pipeline, table, intake, measured, numbered, indexes)
+        for table, intake, measured in zip(job.tables, tables, counted_tables, strict=True)
+    ]
+    described = AsList(entries | "Tables" >> beam.Flatten(pipeline=pipeline))
     _ = (
         pipeline
         | "Finish" >> beam.Create([None])
-        | "Publish" >> step(steps.publish, facts, splitter, design, numbered, AsList(vocabulary_shards), AsList(shards))
+        | "Publish"
+        >> step(steps.publish, facts, splitter, design, numbered, AsList(vocabulary_shards), AsList(shards), described)
     )
 
 
-def _cutoffs(pipeline: beam.Pipeline, job: Job, staged: PCollection, step: Any) -> PCollection:
+def _no_split(pipeline: beam.Pipeline, table: Job) -> AsSingleton:
+    """Return what sends all rows of an entity table to train."""
+    return AsSingleton(pipeline | f"{table.table}/Split" >> beam.Create([make_splitter(table.spec, None)]))
+
+
+def _cutoffs(pipeline: beam.Pipeline, job: Job, staged: PCollection) -> PCollection:
     """Find each user's last rows, where the split asks for them."""
+    step = step_of(job)
     if not isinstance(job.spec.split, LeaveLastSplit):
         return pipeline | "NoCutoffs" >> beam.Create([], reshuffle=False)
     parts = (

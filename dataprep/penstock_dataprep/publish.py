@@ -27,6 +27,7 @@ from penstock_shared.manifest import (
     Parent,
     Shuffle,
     Source,
+    Table,
     Tool,
     VocabularyShard,
     content_digest,
@@ -44,6 +45,7 @@ def publish_manifest(
     numberings: dict[str, Numbering],
     vocabulary_shards: list[tuple[str, int, VocabularyShard]],
     shards: list[WrittenShard],
+    tables: dict[str, Table],
 ) -> str:
     """Write block indexes, statistics, card and manifest, and return the manifest's path.
 
@@ -57,7 +59,7 @@ def publish_manifest(
         name: numberings[name].entry(
             tuple(shard for owner, _, shard in sorted(vocabulary_shards, key=_position) if owner == name)
         )
-        for name in job.spec.vocabularies()
+        for name in job.vocabularies()
     }
     features = measured(make_features(job.outputs, design, facts), own.values())
     created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
@@ -82,18 +84,12 @@ def publish_manifest(
         version=job.version,
         created=created,
         fingerprint=job.fingerprint,
-        digest=content_digest(content.features, layout, vocabularies, splits, content.increments),
-        source=Source(
-            kind="files",
-            format=job.spec.source.format,
-            files=job.files,
-            rows=facts.read,
-            bytes=sum(file.bytes for file in job.files),
-            columns=job.source_columns,
-        ),
+        digest=content_digest(content.features, layout, vocabularies, splits, content.increments, tables),
+        source=describe_source(job, facts),
         spec=job.spec.model_dump(mode="json", by_alias=True),
         features=content.features,
         vocabularies=vocabularies,
+        tables=dict(sorted(tables.items())),
         layout=layout,
         splits=splits,
         shuffle=Shuffle(seed=job.spec.shuffle.seed, method="keyed-hash/1", certificate=content.certificate),
@@ -107,6 +103,18 @@ def publish_manifest(
     write_bytes(join(job.folder, CARD_NAME), [render_card(manifest).encode("utf-8")])
     write_bytes(job.manifest_path, [dump_manifest(manifest).encode("utf-8")])
     return job.manifest_path
+
+
+def describe_source(job: Job, facts: Facts) -> Source:
+    """Return the manifest's record of what a job read."""
+    return Source(
+        kind="files",
+        format=job.spec.source.format,
+        files=job.files,
+        rows=facts.read,
+        bytes=sum(file.bytes for file in job.files),
+        columns=job.source_columns,
+    )
 
 
 def _balanced(job: Job, facts: Facts, own: dict[str, Listing], copies: int) -> Accounting:

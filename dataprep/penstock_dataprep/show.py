@@ -62,6 +62,7 @@ def describe(manifest: Manifest) -> str:
                 for name, held in manifest.vocabularies.items()
             ],
         ),
+        *_tables(manifest),
         "",
         text_table(
             ("split", "shards", "blocks", "bytes", "bytes/row"),
@@ -94,6 +95,40 @@ def stored_as(feature: Feature) -> str:
 def show_rows(split: Split) -> str:
     """Return the source rows of a split, and the sequences that hold them."""
     return f"{split.source_rows:,} in {split.rows:,} sequences" if split.holds_sequences else f"{split.rows:,}"
+
+
+def _tables(manifest: Manifest) -> list[str]:
+    """Return the lines about entity tables, none where there are none."""
+    if not manifest.tables:
+        return []
+    counts = [
+        (
+            name,
+            f"{table.rows:,}",
+            f"{table.accounting.read:,}",
+            f"{table.missing:,}",
+            f"{table.accounting.filtered['unmatched']:,}",
+            f"{sum(table.accounting.rejected.values()):,}",
+        )
+        for name, table in manifest.tables.items()
+    ]
+    features = [
+        (
+            f"{name}.{feature.name}",
+            feature.dtype,
+            feature.storage + (" list" if feature.lengths else ""),
+            feature.transform.kind if feature.transform else "",
+            f"{feature.statistics.nulls:,}",
+        )
+        for name, table in manifest.tables.items()
+        for feature in table.features
+    ]
+    return [
+        "",
+        text_table(("entity table", "rows", "entities read", "ids without", "without an id", "rejected"), counts),
+        "",
+        text_table(("entity feature", "dtype", "stored as", "transform", "nulls"), features),
+    ]
 
 
 def _certificate(certificate: Certificate) -> str:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
+from penstock_dataprep.columns import ColumnSpec, VocabularySpec
 from penstock_dataprep.list_spec import HistorySpec, ListSpec, SequencesSpec, list_faults
-from penstock_dataprep.transforms import TransformRule
 from penstock_shared.errors import UserMistake
 from penstock_shared.features import Role
 from penstock_shared.layout import LayoutKind
@@ -15,7 +15,7 @@ from penstock_shared.manifest import Name
 from penstock_shared.strict import Strict, nearest, parse
 
 BYTE_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-ID_ROLES = ("user", "item")
+ASCII = "".join(map(chr, range(128)))
 SplitName = Literal["train", "validation", "test"]
 
 
@@ -28,6 +28,13 @@ def _bytes(value: Any) -> Any:
     return int(found[1]) * BYTE_UNITS[found[2]]
 
 
+def _extends_ascii(encoding: str) -> bool:
+    try:
+        return ASCII.encode(encoding) == ASCII.encode("ascii")
+    except LookupError:
+        return False
+
+
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -35,18 +42,25 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class SourceSpec(Strict):
     """Say which files to read; `files` is a path, a glob or an fsspec URL, or a list of them.
 
-    `header` names the columns of CSV files that have no header line.
+    The rest is for CSV: `delimiter` may be several characters, `quote: null` takes quotes as they are, `encoding` is
+    any that extends ASCII, and `header` names the columns of files that have no header line.
     """
 
     files: str | tuple[str, ...]
     format: Literal["parquet", "csv", "jsonl"]
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    delimiter: Annotated[str, Field(min_length=1, max_length=8)] = ","
+    quote: Annotated[str, Field(min_length=1, max_length=1)] | None = '"'
+    encoding: str = "utf-8"
     header: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _holds_together(self) -> "SourceSpec":
         if self.header is not None and self.format != "csv":
             raise ValueError(f"no header for format {self.format}, whose files name their columns")
+        if not _extends_ascii(self.encoding):
+            raise ValueError(
+                f"encoding: one that extends ASCII, such as utf-8, latin-1 or cp1252, not {self.encoding!r}"
+            )
         if self.header is not None and len(set(self.header)) < len(self.header):
             raise ValueError(f"header: distinct names, found {list(self.header)}")
         return self
@@ -55,85 +69,6 @@ class SourceSpec(Strict):
     def patterns(self) -> tuple[str, ...]:
         """Return the paths, globs and URLs as a tuple."""
         return (self.files,) if isinstance(self.files, str) else self.files
-
-
-class VocabularySpec(Strict):
-    """Say which tokens get an id of their own, and over which rows they are counted."""
-
-    min_count: Annotated[int, Field(ge=1)] = 1
-    max_size: Annotated[int, Field(ge=1)] | None = None
-    oov_buckets: Annotated[int, Field(ge=1, lt=2**31)] = 1
-    of: Literal["train", "all"] = "train"
-    encoding: Literal["table", "hash"] = "table"
-
-
-class NullDefault(Strict):
-    """Replace a missing value by `default`."""
-
-    default: int | float | str
-
-
-class ColumnSpec(Strict):
-    """Say where a feature comes from, what it is for, and which values it may have.
-
-    `vocabulary` is the rules of its own vocabulary, or the name of a column whose vocabulary it shares. `transform`
-    says what becomes of valid values. `shape: [d]` is for a column of lists that each hold d numbers.
-    """
-
-    from_: Annotated[str | None, Field(alias="from")] = None
-    role: Role = "feature"
-    dtype: Literal["int64", "float32", "string"] | None = None
-    transform: TransformRule | None = None
-    vocabulary: VocabularySpec | str | None = None
-    shape: tuple[Annotated[int, Field(ge=2, lt=2**16)]] | None = None
-    range: tuple[float, float] | None = None
-    null: Literal["reject", "keep"] | NullDefault | None = None
-
-    @model_validator(mode="after")
-    def _holds_together(self) -> "ColumnSpec":
-        self._transform_fits()
-        if self.role in ID_ROLES and self.vocabulary is None:
-            raise ValueError(f"a vocabulary, because role is {self.role}; write vocabulary: {{}} for the defaults")
-        if self.vocabulary is None and self.dtype == "string":
-            raise ValueError("a vocabulary, because dtype is string; write vocabulary: {} for the defaults")
-        if self.vocabulary is not None and self.dtype == "float32":
-            raise ValueError("dtype int64 or string for a column with a vocabulary, because its values are tokens")
-        if self.vocabulary is not None and self.range is not None:
-            raise ValueError("no range for a column with a vocabulary: tokens are not ordered")
-        if self.role == "time" and (self.vocabulary is not None or self.dtype == "float32"):
-            raise ValueError("dtype int64 and no vocabulary for the time column")
-        if self.range is not None and self.range[0] > self.range[1]:
-            raise ValueError("range: [smallest, largest]")
-        if self.range is not None and isinstance(self.null, NullDefault):
-            default = self.null.default
-            if isinstance(default, str) or not self.range[0] <= default <= self.range[1]:
-                raise ValueError(f"null.default in the range {list(self.range)}")
-        return self
-
-    def _transform_fits(self) -> None:
-        if self.transform is not None:
-            kind, makes_text = self.transform.kind, self.transform.makes == "string"
-            if self.role not in ("feature", "label"):
-                raise ValueError(f"no transform for the {self.role} column; make it a feature of its own, with from")
-            if self.dtype is not None and self.dtype not in self.transform.takes:
-                raise ValueError(f"dtype {' or '.join(self.transform.takes)}, which {kind} takes")
-            if makes_text and self.vocabulary is None:
-                raise ValueError(f"a vocabulary for the tokens that {kind} makes, for example {{encoding: hash}}")
-            if not makes_text and self.vocabulary is not None:
-                raise ValueError(f"no vocabulary, because {kind} makes numbers")
-        if self.shape is not None:
-            if self.transform is not None or self.vocabulary is not None or self.dtype not in (None, "float32"):
-                raise ValueError("dtype float32, no transform and no vocabulary for a column with a shape")
-            if self.role != "feature" or self.null == "keep":
-                raise ValueError("role feature and null: reject or a default for a column with a shape")
-
-    @property
-    def null_policy(self) -> Literal["reject", "keep"] | NullDefault:
-        """Return what to do with a missing value: by default features keep it.
-
-        All other roles, and vectors, which cannot be empty, reject the row.
-        """
-        return self.null or ("keep" if self.role == "feature" and self.shape is None else "reject")
 
 
 class LimitsSpec(Strict):
@@ -177,6 +112,18 @@ class EntityHashSplit(Strict):
 SplitSpec = Annotated[TimeSplit | LeaveLastSplit | EntityHashSplit, Field(discriminator="by")]
 
 
+class TableSpec(Strict):
+    """Say where the attributes of a vocabulary's entities are: `key` is the source's column with the entities' tokens.
+
+    Where an entity has several rows, they must be equal; or the table has a column of role time, and the latest counts.
+    """
+
+    source: SourceSpec
+    key: str
+    columns: Annotated[dict[Name, ColumnSpec], Field(min_length=1)]
+    max_reject_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+
 class ShuffleSpec(Strict):
     """Name the seed of the global order."""
 
@@ -200,6 +147,7 @@ class Spec(Strict):
     name: Name
     source: SourceSpec
     columns: Annotated[dict[Name, ColumnSpec], Field(min_length=1)]
+    tables: dict[Name, TableSpec] = Field(default_factory=dict)
     split: SplitSpec
     history: HistorySpec | None = None
     examples: Literal["rows", "sequences"] = "rows"
@@ -231,10 +179,44 @@ class Spec(Strict):
             if isinstance(column.vocabulary, VocabularySpec):
                 found[name] = (column.vocabulary, (name,))
         for name, column in self.columns.items():
-            if isinstance(column.vocabulary, str):
+            if isinstance(column.vocabulary, str) and column.vocabulary in found:
                 rules, users = found[column.vocabulary]
                 found[column.vocabulary] = (rules, (*users, name))
         return found
+
+    def table_log(self, table: str, token_dtype: str) -> "Spec":
+        """Return the spec that reads a table as if it were a log, all of it to train on.
+
+        Its first column is the key and has the vocabulary's name and tokens, of `token_dtype`; the others, and their
+        vocabularies, which are counted over all rows, are named `table.column`.
+        """
+        held = self.tables[table]
+        key = ColumnSpec.model_validate({"from": held.key, "vocabulary": table, "dtype": token_dtype, "null": "reject"})
+        columns = {table: key}
+        for name, column in held.columns.items():
+            vocabulary = column.vocabulary
+            if isinstance(vocabulary, VocabularySpec):
+                vocabulary = vocabulary.model_copy(update={"of": "all"})
+            elif vocabulary is not None and vocabulary in held.columns:
+                vocabulary = f"{table}.{vocabulary}"
+            columns[f"{table}.{name}"] = column.model_copy(
+                update={"from_": column.from_ or name, "vocabulary": vocabulary}
+            )
+        everything = EntityHashSplit(by="entity_hash", column=table, fractions={"train": 1.0})
+        return self.model_copy(
+            update={
+                "source": held.source,
+                "columns": columns,
+                "tables": {},
+                "split": everything,
+                "limits": {},
+                "history": None,
+                "examples": "rows",
+                "sequences": None,
+                "duplicates": "keep",
+                "max_reject_fraction": held.max_reject_fraction,
+            }
+        )
 
 
 def load_spec(path: str, text: str) -> Spec:
@@ -283,4 +265,31 @@ def _cross_faults(spec: Spec) -> list[str]:
                 f"split.column: found {spec.split.column!r}, expected a column with a vocabulary; "
                 f"{nearest(spec.split.column, with_tokens)}"
             )
-    return [*faults, *list_faults(spec)]
+    tables = [fault for table in spec.tables for fault in _table_faults(spec, table)]
+    return [*faults, *list_faults(spec), *tables]
+
+
+def _table_faults(spec: Spec, table: str) -> list[str]:
+    faults = []
+    held, rules = spec.tables[table], {name: rules for name, (rules, _) in spec.vocabularies().items()}
+    if table not in rules:
+        faults.append(
+            f"tables.{table}: expected the name of a column with a vocabulary of its own; {nearest(table, rules)}"
+        )
+    elif rules[table].encoding == "hash":
+        faults.append(
+            f"tables.{table}: its vocabulary has encoding hash, so entities share ids; expected a table of tokens"
+        )
+    owners = [name for name, column in held.columns.items() if isinstance(column.vocabulary, VocabularySpec)]
+    for name, column in held.columns.items():
+        place = f"tables.{table}.columns.{name}"
+        if column.role not in ("feature", "time"):
+            faults.append(f"{place}.role: found {column.role!r}, expected 'feature' or 'time'")
+        if isinstance(column.vocabulary, str) and column.vocabulary not in (*owners, *rules):
+            known = nearest(column.vocabulary, (*owners, *rules))
+            faults.append(f"{place}.vocabulary: found {column.vocabulary!r}, expected rules or a vocabulary; {known}")
+        if f"{table}.{name}" in spec.columns:
+            faults.append(f"{place}: a column of the log has the name {table}.{name}, which its vocabulary would have")
+    if sum(column.role == "time" for column in held.columns.values()) > 1:
+        faults.append(f"tables.{table}: several columns have role time, expected at most one")
+    return faults

@@ -31,7 +31,7 @@ from penstock_dataprep.storage import is_whole
 from penstock_dataprep.transform import Measures, measure_rows, transform_valid
 from penstock_dataprep.validate import validate as validate_batch
 from penstock_shared.layout import RecordLayout
-from penstock_shared.manifest import VocabularyShard
+from penstock_shared.manifest import Table, VocabularyShard
 
 KNOWN_PIECES = "known-by-hash/"
 
@@ -45,8 +45,9 @@ WRITTEN: TypeAdapter[shard.WrittenShard] = TypeAdapter(shard.WrittenShard)
 def recall_unit(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[Staged | TaggedOutput]:
     """Yield what an earlier attempt staged of a unit, or the unit itself as unfinished."""
     number, _ = numbered_unit
-    pieces = recall(job.scratch, f"read/{number:06d}", PIECES)
-    notes = [recall(job.scratch, f"stage/{_label(number, piece)}", STAGED) for piece in range(pieces or 0)]
+    label = job.label(number)
+    pieces = recall(job.scratch, f"read/{label}", PIECES)
+    notes = [recall(job.scratch, f"stage/{_label(label, piece)}", STAGED) for piece in range(pieces or 0)]
     if pieces is None or None in notes:
         yield TaggedOutput("unfinished", numbered_unit)
         return
@@ -64,9 +65,9 @@ def read(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[ReadBatch]:
     wanted = {target.source for target in job.targets}
     pieces = 0
     for batch in FORMATS[source.format].read(unit, source, sorted(wanted - {ROW_COLUMN})):
-        yield ReadBatch(_label(number, pieces), batch.with_row_column() if ROW_COLUMN in wanted else batch)
+        yield ReadBatch(_label(job.label(number), pieces), batch.with_row_column() if ROW_COLUMN in wanted else batch)
         pieces += 1
-    remember(job.scratch, f"read/{number:06d}", PIECES, pieces)
+    remember(job.scratch, f"read/{job.label(number)}", PIECES, pieces)
 
 
 def validate(job: Job, read_batch: ReadBatch) -> Iterator[ValidBatch]:
@@ -91,8 +92,8 @@ def stage(job: Job, valid: ValidBatch) -> Iterator[Staged | TaggedOutput]:
     yield TaggedOutput("facts", facts)
 
 
-def _label(unit: int, piece: int) -> str:
-    return f"{unit:06d}-{piece:04d}"
+def _label(unit: str, piece: int) -> str:
+    return f"{unit}-{piece:04d}"
 
 
 def merge_facts(parts: Iterable[Facts]) -> Facts:
@@ -106,7 +107,8 @@ def merge_facts(parts: Iterable[Facts]) -> Facts:
 def judge(job: Job, facts: Facts) -> Iterator[Facts]:
     """Yield the facts if the source may become a dataset, and refuse it otherwise."""
     check_facts(facts, job)
-    BOARD.start("count", facts.valid)
+    if job.table is None:
+        BOARD.start("count", facts.valid)
     yield facts
 
 
@@ -171,7 +173,8 @@ def count_tokens(
             job.scratch.write_batches(file, pieces)
             for partition in range(len(pieces)):
                 yield (name, partition), (file, partition)
-    BOARD.advance("count", staged.rows)
+    if job.table is None:
+        BOARD.advance("count", staged.rows)
     yield TaggedOutput("measures", measure_rows(rows, job.targets, is_train))
     yield TaggedOutput("sizes", Counter({split: int((assigned == at).sum()) for at, split in enumerate(SPLITS)}))
 
@@ -200,7 +203,7 @@ def merge_counts(
 ) -> Iterator[vocabulary.Merged]:
     """Yield a description of the admitted tokens of one hash partition; counts of the parent's tokens go to a file."""
     (name, partition), places = grouped
-    rules, _ = job.spec.vocabularies()[name]
+    rules, _ = job.vocabularies()[name]
     counts: list[pa.RecordBatch] = []
     parent: list[pa.RecordBatch] = []
     for file, position in places:
@@ -266,8 +269,8 @@ def number_tokens(
     job: Job, name: str, partitions: list[vocabulary.Merged], ranges: list[vocabulary.Range]
 ) -> Iterator[tuple[str, Numbering]]:
     """Yield a vocabulary's numbering."""
-    rules, users = job.spec.vocabularies()[name]
-    token_dtype = next(target.dtype for target in job.targets if target.name == name)
+    rules, users = job.vocabularies()[name]
+    token_dtype = next(target.dtype for target in job.every_target() if target.name == name)
     own_partitions = [held for held in partitions if held.vocabulary == name]
     own_ranges = [held for held in ranges if held.vocabulary == name]
     parent = job.parent_vocabulary(name)
@@ -363,7 +366,7 @@ def _write_shard(
         features,
         RecordLayout(kind=output.layout, rows_per_block=output.rows_per_block),
         job.spec.duplicates == "drop",
-        {name: rules.oov_buckets for name, (rules, _) in job.spec.vocabularies().items()},
+        {name: rules.oov_buckets for name, (rules, _) in job.vocabularies().items()},
         job.scratch,
     )
 
@@ -377,6 +380,7 @@ def publish(
     numbered: list[tuple[str, Numbering]],
     vocabulary_shards: list[tuple[str, int, VocabularyShard]],
     shards: list[shard.WrittenShard],
+    tables: list[tuple[str, Table]],
 ) -> Iterator[str]:
     """Yield the path of the published manifest."""
-    yield publish_manifest(job, facts, splitter, design, dict(numbered), vocabulary_shards, shards)
+    yield publish_manifest(job, facts, splitter, design, dict(numbered), vocabulary_shards, shards, dict(tables))

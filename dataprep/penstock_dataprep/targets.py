@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from penstock_dataprep.spec import ColumnSpec, EntityHashSplit, NullDefault, Spec
+from penstock_dataprep.columns import ColumnSpec, NullDefault
+from penstock_dataprep.spec import EntityHashSplit, Spec
 from penstock_dataprep.transforms import Rule
 from penstock_dataprep.transforms.time_part import TimePartRule
 from penstock_shared.errors import UserMistake

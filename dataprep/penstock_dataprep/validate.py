@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from penstock_dataprep.columns import NullDefault
 from penstock_dataprep.sources import SourceBatch
-from penstock_dataprep.spec import NullDefault
 from penstock_dataprep.targets import Target
 
 REJECT_SCHEMA = pa.schema(

@@ -16,13 +16,14 @@ from penstock_dataprep.progress import BOARD
 from penstock_dataprep.sketch import merge_sketches, sketch_feature, statistics
 from penstock_dataprep.storage import dataset_folder, join, read_bytes
 from penstock_dataprep.tfrecord import unframe
+from penstock_dataprep.verify_features import verify_ids, verify_statistics
 from penstock_dataprep.verify_files import expect, verify_file
+from penstock_dataprep.verify_table import verify_table
 from penstock_dataprep.verify_vocabulary import verify_vocabulary
 from penstock_shared.errors import DataRefused
-from penstock_shared.features import Feature, Statistics
+from penstock_shared.features import Feature
 from penstock_shared.manifest import Certificate, Manifest, Shard, Split, content_digest
 from penstock_shared.sketches import FeatureSketch
-from penstock_shared.tokens import NULL_ID
 
 Block = tuple[int, int, list[Values]]  # (byte offset, rows, columns)
 CERTIFICATE_TOLERANCE = 1e-3  # in z: sums over floats may differ in their last digits
@@ -41,8 +42,9 @@ def verify(manifest: Manifest, path: str) -> int:
             for shard in split.shards
         ]
         vocabularies = [pool.submit(verify_vocabulary, manifest, base, name) for name in manifest.vocabularies]
+        tables = [pool.submit(verify_table, manifest, base, name) for name in manifest.tables]
         rejects = [pool.submit(verify_file, base, file) for file in manifest.rejects]
-        claims = sum(check.result() for check in (*vocabularies, *rejects))
+        claims = sum(check.result() for check in (*vocabularies, *tables, *rejects))
         found = [(name, check.result()) for name, check in checks]
     claims += 3 * len(found)
     for name, split in manifest.splits.items():
@@ -59,7 +61,12 @@ def verify(manifest: Manifest, path: str) -> int:
         }
         claims += _verify_certificate(increment.certificate, moments, where)
     digest = content_digest(
-        manifest.features, manifest.layout, manifest.vocabularies, manifest.splits, manifest.increments
+        manifest.features,
+        manifest.layout,
+        manifest.vocabularies,
+        manifest.splits,
+        manifest.increments,
+        manifest.tables,
     )
     expect(path, "digest", manifest.digest, digest)
     return claims + 1
@@ -93,7 +100,7 @@ def _verify_shard(manifest: Manifest, base: str, shard: Shard) -> Checked:
             _verify_lengths([values.lengths for values in columns if values.lengths is not None], path, offset)
         for held, feature, values in zip(pieces, features, columns, strict=True):
             if feature.vocabulary:
-                _verify_ids(feature, values, manifest.vocabularies[feature.vocabulary].size, path, offset)
+                verify_ids(feature, values, manifest.vocabularies[feature.vocabulary].size, path, offset)
             held.append(values)
         found_rows += rows
         BOARD.advance("verify", rows)
@@ -114,16 +121,6 @@ def _verify_shard(manifest: Manifest, base: str, shard: Shard) -> Checked:
 def _verify_lengths(lengths: list[np.ndarray], path: str, offset: int) -> None:
     if any(not np.array_equal(other, lengths[0]) for other in lengths[1:]):
         raise DataRefused(f"{path}: the block at byte {offset} has a sequence whose lists differ in length")
-
-
-def _verify_ids(feature: Feature, values: Values, size: int, path: str, offset: int) -> None:
-    smallest, largest = int(values.numbers.min(initial=NULL_ID)), int(values.numbers.max(initial=NULL_ID))
-    if smallest < NULL_ID or largest >= size:
-        raise DataRefused(
-            f"{path}: the block at byte {offset}: feature {feature.name} holds the id "
-            f"{largest if largest >= size else smallest}, expected {NULL_ID} to {size - 1}, "
-            f"the ids of vocabulary {feature.vocabulary}"
-        )
 
 
 def _read_blocks(features: tuple[Feature, ...], rows_per_block: int, content: bytes, path: str) -> list[Block]:
@@ -170,11 +167,12 @@ def _verify_sketches(base: str, split: Split, sketches: list[dict[str, FeatureSk
 
 
 def _verify_statistics(features: tuple[Feature, ...], found: list[Checked], path: str) -> int:
-    for feature in features:
-        merged = statistics(feature, merge_sketches([checked.sketches[feature.name] for checked in found]))
-        for quantity, claimed in feature.statistics:
-            expect(f"{path}: statistics of {feature.name}", quantity, claimed, getattr(merged, quantity))
-    return len(features) * len(Statistics.model_fields)
+    return sum(
+        verify_statistics(
+            feature, statistics(feature, merge_sketches([checked.sketches[feature.name] for checked in found])), path
+        )
+        for feature in features
+    )
 
 
 def _verify_certificate(claimed: Certificate | None, moments: dict[str, list[dict[str, Moments]]], path: str) -> int:

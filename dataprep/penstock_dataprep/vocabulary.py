@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from penstock_dataprep.columns import VocabularySpec
 from penstock_dataprep.hashing import string_buffers
 from penstock_dataprep.sorting import argsort_words
-from penstock_dataprep.spec import VocabularySpec
 from penstock_shared.errors import DataRefused
 
 TOKENS_PER_PARTITION = 1 << 19

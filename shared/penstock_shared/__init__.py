@@ -3,7 +3,16 @@
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 from penstock_shared.features import Feature, Statistics
 from penstock_shared.layout import Column, RecordLayout
-from penstock_shared.manifest import MANIFEST_NAME, Manifest, Shard, Split, Vocabulary, dump_manifest, load_manifest
+from penstock_shared.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    Shard,
+    Split,
+    Table,
+    Vocabulary,
+    dump_manifest,
+    load_manifest,
+)
 
 __all__ = [
     "MANIFEST_NAME",
@@ -16,6 +25,7 @@ __all__ = [
     "Shard",
     "Split",
     "Statistics",
+    "Table",
     "UserMistake",
     "Vocabulary",
     "dump_manifest",

@@ -140,6 +140,33 @@ class Accounting(Strict):
         return self
 
 
+class Table(Strict):
+    """Describe the attributes of a vocabulary's entities: row i of the table is about the entity with id i.
+
+    The shards hold the rows in blocks, whatever the layout of the splits. `missing` counts the ids of tokens of which
+    the source has no entity: their rows, and those of the reserved ids, hold what stands for no value. In the
+    accounting, `written` are the entities that have an id, and those filtered as `unmatched` have none.
+    """
+
+    rows: Count
+    features: tuple[Feature, ...]
+    shards: tuple[Shard, ...]
+    missing: Count
+    source: Source
+    accounting: Accounting
+    rejects: tuple[File, ...] = ()
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> "Table":
+        names = [feature.name for feature in self.features]
+        if len(set(names)) != len(names):
+            raise ValueError(f"distinct feature names, found {names}")
+        total = sum(shard.rows for shard in self.shards)
+        if total != self.rows:
+            raise ValueError(f"rows equal to the sum over the shards, {total}")
+        return self
+
+
 class Tool(Strict):
     """Record what built the dataset."""
 
@@ -189,6 +216,7 @@ class Manifest(Strict):
     spec: dict[str, JsonValue]
     features: tuple[Feature, ...]
     vocabularies: dict[Name, Vocabulary]
+    tables: dict[Name, Table] = Field(default_factory=dict)
     layout: RecordLayout
     splits: dict[Name, Split]
     shuffle: Shuffle
@@ -204,13 +232,22 @@ class Manifest(Strict):
         names = [feature.name for feature in self.features]
         if len(set(names)) != len(names):
             raise ValueError(f"distinct feature names, found {names}")
-        for feature in self.features:
+        for feature in (*self.features, *(feature for table in self.tables.values() for feature in table.features)):
             if feature.vocabulary is not None and feature.vocabulary not in self.vocabularies:
                 raise ValueError(
                     f"feature {feature.name} to use a vocabulary of the manifest, not {feature.vocabulary}"
                 )
         if len({shard.events is None for split in self.splits.values() for shard in split.shards}) > 1:
             raise ValueError("events in every shard or in none: rows are sequences, or they are not")
+        for name, table in self.tables.items():
+            vocabulary = self.vocabularies.get(name)
+            if vocabulary is None:
+                raise ValueError(f"table {name} to have the name of a vocabulary")
+            if table.rows != vocabulary.size or table.accounting.written + table.missing != vocabulary.tokens:
+                raise ValueError(
+                    f"table {name} to have a row for each of the {vocabulary.size} ids of its vocabulary, and to "
+                    f"account for its {vocabulary.tokens} tokens"
+                )
         written = sum(split.source_rows for split in self.splits.values())
         if written != self.accounting.written:
             raise ValueError(
@@ -249,6 +286,7 @@ def content_digest(
     vocabularies: dict[str, Vocabulary],
     splits: dict[str, Split],
     increments: tuple[Increment, ...] = (),
+    tables: dict[str, Table] | None = None,
 ) -> str:
     """Return the sha256 of what a trainer would read: the columns, the tokens, the rows in their order.
 
@@ -256,14 +294,15 @@ def content_digest(
     """
     document = {
         "layout": layout.model_dump(),
-        "features": [
-            [feature.role, feature.dtype, feature.vocabulary, feature.column.digested()] for feature in features
-        ],
+        "features": _digested(features),
         "vocabularies": {name: vocabulary.digest for name, vocabulary in vocabularies.items()},
-        "splits": {
-            name: [[shard.rows, shard.bytes, shard.crc32c] for shard in split.shards] for name, split in splits.items()
-        },
+        "splits": {name: _digested_shards(split.shards) for name, split in splits.items()},
     }
+    if tables:
+        document["tables"] = {
+            name: {"features": _digested(table.features), "shards": _digested_shards(table.shards)}
+            for name, table in tables.items()
+        }
     if increments:
         place = {increment.version: number for number, increment in enumerate(increments)}
         document["columns"] = [[feature.column.digested() for feature in held.features] for held in increments]
@@ -271,6 +310,14 @@ def content_digest(
             name: [place[shard.version] for shard in held.shards] for name, held in splits.items()
         }
     return fingerprint(document)
+
+
+def _digested(features: tuple[Feature, ...]) -> list[JsonValue]:
+    return [[feature.role, feature.dtype, feature.vocabulary, feature.column.digested()] for feature in features]
+
+
+def _digested_shards(shards: tuple[Shard, ...]) -> list[JsonValue]:
+    return [[shard.rows, shard.bytes, shard.crc32c] for shard in shards]
 
 
 def _meaning(feature: Feature) -> tuple[Any, ...]:

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from logs import PLAIN_COLUMNS, plain_spec
 
-from penstock_dataprep.spec import NullDefault, Spec, load_spec
+from penstock_dataprep.columns import NullDefault
+from penstock_dataprep.spec import Spec, load_spec
 from penstock_shared import UserMistake
 
 ITEM = {"role": "item", "vocabulary": {}}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock_dataprep.columns import NullDefault
 from penstock_dataprep.sources import SourceBatch
-from penstock_dataprep.spec import NullDefault
 from penstock_dataprep.targets import Target
 from penstock_dataprep.validate import validate
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from logs import Built, build, plain_log, plain_spec, ranked, vocabulary_tokens, write_parquet
 
 from penstock_dataprep import numbering, vocabulary
+from penstock_dataprep.columns import VocabularySpec
 from penstock_dataprep.hashing import hash_tokens
 from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.scratch import Scratch
-from penstock_dataprep.spec import VocabularySpec
 from penstock_dataprep.verify import verify
 from penstock_shared import DataRefused
 

@@ -38,8 +38,9 @@ def test_features_are_found_by_role(manifest: Manifest) -> None:
 
 def test_golden_digests(manifest: Manifest) -> None:
     parts = (manifest.features, manifest.layout, manifest.vocabularies, manifest.splits)
-    assert manifest.digest == content_digest(*parts, manifest.increments)
-    assert manifest.digest != content_digest(*parts)
+    assert manifest.digest == content_digest(*parts, manifest.increments, manifest.tables)
+    assert manifest.digest != content_digest(*parts, manifest.increments)
+    assert manifest.digest != content_digest(*parts, (), manifest.tables)
     for vocabulary in manifest.vocabularies.values():
         assert vocabulary.digest == vocabulary_digest(vocabulary.oov_buckets, vocabulary.columns, vocabulary.shards)
 
@@ -66,7 +67,8 @@ def test_the_digest_ignores_where_files_lie_but_not_what_they_hold(manifest: Man
         train = manifest.splits["train"]
         changed = train.model_copy(update={"shards": (train.shards[0].model_copy(update=shard), *train.shards[1:])})
         splits = manifest.splits | {"train": changed}
-        return content_digest(manifest.features, manifest.layout, manifest.vocabularies, splits, manifest.increments)
+        parts = manifest.features, manifest.layout, manifest.vocabularies, splits
+        return content_digest(*parts, manifest.increments, manifest.tables)
 
     assert digest(path="11aa/elsewhere.tfrecord") == manifest.digest
     # A shard of another increment has other columns.
@@ -155,7 +157,35 @@ REFUSALS: list[tuple[str, Edit, str, str]] = [
         "document",
         "the splits' 4 rows to equal the 5 rows",
     ),
+    ("table rows", put("tables.item.rows", 77), "tables.item", "expected rows equal to the sum over the shards,"),
+    ("table entities", put("tables.item.missing", 33), "document", "table item to have a row for each of the"),
+    ("table path", put("tables.item.shards.0.path", "../t"), "tables.item.shards.0.path", f"found '../t', {INSIDE}"),
+    (
+        "table without a vocabulary",
+        lambda document: document["tables"].update(movie=document["tables"].pop("item")),
+        "document",
+        "table movie to have the name of a vocabulary",
+    ),
     # what does not hold together
+    (
+        "vector of one",
+        put("features.7.shape", [1]),
+        "features.7.shape.0",
+        "found 1, expected greater than or equal to 2",
+    ),
+    ("list of vectors", put("features.7.lengths", "u8"), "features.7", "expected neither lengths nor a vocabulary"),
+    (
+        "boundaries that descend",
+        put("features.6.transform.boundaries", [2.0, 1.0]),
+        "features.6.transform",
+        "expected boundaries that ascend",
+    ),
+    (
+        "unknown transform",
+        put("features.6.transform.kind", "square"),
+        "features.6.transform.kind",
+        "found 'square', expected 'normalise', 'bucketise'",
+    ),
     ("unknown vocabulary", put("features.1.vocabulary", "items"), "document", "feature item_id to use a vocabulary"),
     ("two of a name", put("features.1.name", "user_id"), "document", "expected distinct feature names"),
     ("floats as int", put("features.3.dtype", "int64"), "features.3", "storage f16 holds floats, but dtype is int64"),

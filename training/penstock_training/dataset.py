@@ -66,7 +66,14 @@ def open_dataset(path: str) -> Dataset:
     if not tf.io.gfile.exists(path):
         raise UserMistake(f"{path}: no such file; give a dataset's {MANIFEST_NAME} or the version folder that holds it")
     manifest = load_manifest(_read(path), path)
-    digest = content_digest(manifest.features, manifest.layout, manifest.vocabularies, manifest.splits)
+    digest = content_digest(
+        manifest.features,
+        manifest.layout,
+        manifest.vocabularies,
+        manifest.splits,
+        manifest.increments,
+        manifest.tables,
+    )
     if digest != manifest.digest:
         raise DataRefused(f"{path}: digest: found {manifest.digest}, but its content has {digest}; was it edited?")
     version_folder = posixpath.dirname(path) or "."

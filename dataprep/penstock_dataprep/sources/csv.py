@@ -2,9 +2,11 @@
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 from penstock_dataprep.sources.base import SourceBatch, Unit
@@ -14,6 +16,7 @@ from penstock_shared.errors import DataRefused, UserMistake
 
 BLOCK_BYTES = 32 << 20
 HEADER_BYTES = 1 << 16
+UNIT_SEPARATOR = "\x1f"  # stands for a delimiter of several characters, which Arrow's parser does not take
 
 
 class CsvFormat:
@@ -31,7 +34,9 @@ class CsvFormat:
         line = header.split(b"\n", 1)[0].rstrip(b"\r")
         try:
             names = pv.read_csv(
-                pa.BufferReader(line + b"\n"), parse_options=pv.ParseOptions(delimiter=source.delimiter)
+                _with_one_delimiter(pa.BufferReader(line + b"\n"), source),
+                pv.ReadOptions(encoding=source.encoding),
+                pv.ParseOptions(**_marks(source)),
             ).column_names
         except pa.ArrowException as fault:
             raise DataRefused(f"{path}: the header line cannot be read: {fault}") from None
@@ -55,7 +60,7 @@ class CsvFormat:
         """Yield the file's rows, BLOCK_BYTES of text at a time."""
         malformed: list[tuple[int, str]] = []
         parse_options = pv.ParseOptions(
-            delimiter=source.delimiter,
+            **_marks(source),
             newlines_in_values=True,
             invalid_row_handler=functools.partial(_note_malformed, malformed, 1 if source.header else 2),
         )
@@ -67,11 +72,15 @@ class CsvFormat:
             null_values=[""],
         )
         names = list(source.header or ())
-        read_options = pv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=names)
+        read_options = pv.ReadOptions(
+            use_threads=False, block_size=BLOCK_BYTES, column_names=names, encoding=source.encoding
+        )
         parsed = reported = 0
         try:
-            with pv.open_csv(open_input(unit.path), read_options, parse_options, convert_options) as reader:
-                for batch in reader:
+            file = _with_one_delimiter(open_input(unit.path), source)
+            with pv.open_csv(file, read_options, parse_options, convert_options) as reader:
+                for parsed_batch in reader:
+                    batch = _with_own_delimiter(parsed_batch, source)
                     rows = _places(parsed, batch.num_rows, malformed)
                     upto = len(malformed)
                     yield SourceBatch(unit.path, batch, rows, tuple(malformed[reported:upto]))
@@ -81,6 +90,38 @@ class CsvFormat:
         if len(malformed) > reported:
             empty = pa.RecordBatch.from_arrays([pa.array([], pa.string()) for _ in columns], names=columns)
             yield SourceBatch(unit.path, empty, np.zeros(0, np.int64), tuple(malformed[reported:]))
+
+
+def _marks(source: SourceSpec) -> dict[str, Any]:
+    """Return the parser's delimiter and quotes."""
+    delimiter = source.delimiter if len(source.delimiter) == 1 else UNIT_SEPARATOR
+    return {"delimiter": delimiter, "quote_char": source.quote or False}
+
+
+def _with_one_delimiter(file: pa.NativeFile, source: SourceSpec) -> pa.NativeFile:
+    """Return a file in which a delimiter of several characters is UNIT_SEPARATOR."""
+    if len(source.delimiter) == 1:
+        return file
+    delimiter, rest = source.delimiter.encode(source.encoding), b""
+
+    def replace(piece: bytes) -> bytes:
+        nonlocal rest
+        text = (rest + bytes(piece)).replace(delimiter, UNIT_SEPARATOR.encode())
+        # A delimiter may lie across two pieces; the last piece is empty.
+        held = next((size for size in range(len(delimiter) - 1, 0, -1) if text.endswith(delimiter[:size])), 0)
+        held = held if piece else 0
+        rest = text[len(text) - held :]
+        return text[: len(text) - held]
+
+    return pa.TransformInputStream(file, replace)
+
+
+def _with_own_delimiter(batch: pa.RecordBatch, source: SourceSpec) -> pa.RecordBatch:
+    """Return a batch in which a delimiter inside quotes, and so of a value, is as it was written."""
+    if len(source.delimiter) == 1 or source.quote is None:
+        return batch
+    columns = [pc.replace_substring(column, UNIT_SEPARATOR, source.delimiter) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _note_malformed(malformed: list[tuple[int, str]], first_line: int, row: pv.InvalidRow) -> str:

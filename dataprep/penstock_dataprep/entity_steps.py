@@ -1,0 +1,98 @@
+"""Wrap the joining of entity tables as steps of the pipeline: (table's job, element, side inputs) -> outputs."""
+
+from collections.abc import Iterable, Iterator
+
+from apache_beam.pvalue import TaggedOutput
+
+from penstock_dataprep import entities
+from penstock_dataprep.entities import TableDesign, WrittenTableShard
+from penstock_dataprep.facts import Facts
+from penstock_dataprep.job import Job
+from penstock_dataprep.mapping import Segment
+from penstock_dataprep.numbering import Numbering
+from penstock_dataprep.publish import describe_source
+from penstock_dataprep.sketch import merge_sketches, statistics
+from penstock_dataprep.staged import Staged
+from penstock_dataprep.transform import Measures
+from penstock_shared.errors import DataRefused
+from penstock_shared.manifest import Accounting, Table
+
+
+def lay_out(
+    job: Job, _: None, facts: Facts, measures: Measures, numbered: list[tuple[str, Numbering]]
+) -> Iterator[TableDesign]:
+    """Yield a table's storage widths and shards."""
+    yield entities.design_table(job, facts, measures, dict(numbered))
+
+
+def list_shards(job: Job, design: TableDesign) -> Iterator[tuple[int, Segment | None]]:
+    """Yield each shard to write, for there may be no entity for it."""
+    for number in range(design.shards):
+        yield number, None
+
+
+def map_batch(
+    job: Job, staged: Staged, design: TableDesign, numbered: list[tuple[str, Numbering]], indexes: list[int]
+) -> Iterator[tuple[int, Segment | None] | TaggedOutput]:
+    """Yield, by shard, where the staged batch's entities are; and how many have no id."""
+    segments, unmatched = entities.map_entities(job, staged, design, dict(numbered))
+    yield from segments
+    yield TaggedOutput("unmatched", unmatched)
+
+
+def write_shard(
+    job: Job,
+    grouped: tuple[int, Iterable[Segment | None]],
+    design: TableDesign,
+    numbered: list[tuple[str, Numbering]],
+    indexes: list[int],
+) -> Iterator[WrittenTableShard]:
+    """Yield what was written as one shard."""
+    number, segments = grouped
+    found = sorted((held for held in segments if held is not None), key=lambda held: (held.file, held.position))
+    yield entities.write_table_shard(job, number, found, design, dict(numbered))
+
+
+def describe(
+    job: Job,
+    _: None,
+    facts: Facts,
+    design: TableDesign,
+    unmatched: list[int],
+    written: list[WrittenTableShard],
+    numbered: list[tuple[str, Numbering]],
+) -> Iterator[tuple[str, Table]]:
+    """Yield a table's entry in the manifest. Raises DataRefused when its rows do not balance."""
+    shards = sorted(written, key=lambda shard: shard.position)
+    found, duplicates = sum(shard.entities for shard in shards), sum(shard.duplicates for shard in shards)
+    if found + duplicates + sum(unmatched) != facts.valid:
+        raise DataRefused(
+            f"tables.{job.table}: the rows do not balance: {facts.read} read, {facts.rejected.total()} rejected, "
+            f"{sum(unmatched)} unmatched, {duplicates} duplicate, but {found} written; nothing was published"
+        )
+    features = tuple(
+        feature.model_copy(
+            update={
+                "statistics": statistics(feature, merge_sketches([shard.sketches[feature.name] for shard in shards]))
+            }
+        )
+        for feature in design.features
+    )
+    name = str(job.table)
+    yield (
+        name,
+        Table(
+            rows=design.rows,
+            features=features,
+            shards=tuple(shard.shard for shard in shards),
+            missing=dict(numbered)[name].tokens - found,
+            source=describe_source(job, facts),
+            accounting=Accounting(
+                read=facts.read,
+                written=found,
+                filtered={"unmatched": sum(unmatched), "duplicate": duplicates},
+                rejected=dict(sorted(facts.rejected.items())),
+            ),
+            rejects=facts.reject_files,
+        ),
+    )

@@ -1,0 +1,103 @@
+"""Lay out the labelled steps that a log and an entity table have in common, and those of a table alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsList, AsSingleton, PCollection
+
+from penstock_dataprep import entity_steps, steps
+from penstock_dataprep.dofn import Step, ThreadedStep
+from penstock_dataprep.elements import ReadBatch, ValidBatch
+from penstock_dataprep.job import Job
+from penstock_dataprep.transform import merge_measures
+
+
+def step_of(job: Job) -> Callable[..., beam.ParDo]:
+    """Return a function that makes a step of a function of the job, an element and side inputs."""
+
+    def step(function: Any, *side_inputs: Any) -> beam.ParDo:
+        return beam.ParDo(ThreadedStep(function, job), *side_inputs)
+
+    return step
+
+
+def label_prefix(job: Job) -> str:
+    """Return what the labels of a table's steps start with."""
+    return "" if job.table is None else f"{job.table}/"
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Hold what was read: references to staged batches, and the facts of all of them."""
+
+    staged: PCollection
+    facts: PCollection
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Hold token counts by vocabulary and hash partition, rows by split, and what transforms need to know."""
+
+    counts: PCollection
+    sizes: PCollection
+    measured: AsSingleton
+
+
+def take_in(pipeline: beam.Pipeline, job: Job) -> Intake:
+    """Read, validate, transform and stage every row of a job's source."""
+    step, prefix = step_of(job), label_prefix(job)
+    recalled, unfinished, recalled_facts = (
+        pipeline
+        | f"{prefix}Units" >> beam.Create(list(enumerate(job.units)))
+        | f"{prefix}Recall" >> step(steps.recall_unit).with_outputs("unfinished", "facts", main="staged")
+    )
+    new, new_facts = (
+        unfinished
+        | f"{prefix}Read" >> beam.ParDo(Step(steps.read, job)).with_output_types(ReadBatch)
+        | f"{prefix}Validate" >> step(steps.validate).with_output_types(ValidBatch)
+        | f"{prefix}Stage" >> step(steps.stage).with_outputs("facts", main="staged")
+    )
+    staged = (recalled, new) | f"{prefix}Staged" >> beam.Flatten()
+    facts = (recalled_facts, new_facts) | f"{prefix}Facts" >> beam.Flatten()
+    merged = facts | f"{prefix}MergeFacts" >> beam.CombineGlobally(steps.merge_facts)
+    return Intake(staged, merged | f"{prefix}Judge" >> step(steps.judge))
+
+
+def count(job: Job, intake: Intake, splitter: AsSingleton) -> Counted:
+    """Count the tokens of the training rows, and measure them."""
+    prefix = label_prefix(job)
+    counts, sizes, measures = intake.staged | f"{prefix}CountTokens" >> step_of(job)(
+        steps.count_tokens, splitter, AsSingleton(intake.facts)
+    ).with_outputs("sizes", "measures", main="counts")
+    merged = measures | f"{prefix}MergeMeasures" >> beam.CombineGlobally(merge_measures)
+    return Counted(counts, sizes, AsSingleton(merged))
+
+
+def write_table(
+    pipeline: beam.Pipeline, job: Job, intake: Intake, counted: Counted, numbered: AsList, indexes: AsList
+) -> PCollection:
+    """Join a table with its vocabulary, write it, and return its entry in the manifest."""
+    step, prefix = step_of(job), label_prefix(job)
+    designs = (
+        pipeline
+        | f"{prefix}Design" >> beam.Create([None])
+        | f"{prefix}LayOut" >> step(entity_steps.lay_out, AsSingleton(intake.facts), counted.measured, numbered)
+    )
+    design = AsSingleton(designs)
+    segments, unmatched = intake.staged | f"{prefix}Map" >> step(
+        entity_steps.map_batch, design, numbered, indexes
+    ).with_outputs("unmatched", main="segments")
+    written = (
+        (segments, designs | f"{prefix}Shards" >> step(entity_steps.list_shards))
+        | f"{prefix}AllShards" >> beam.Flatten()
+        | f"{prefix}GroupShards" >> beam.GroupByKey()
+        | f"{prefix}Write" >> step(entity_steps.write_shard, design, numbered, indexes)
+    )
+    return (
+        pipeline
+        | f"{prefix}Finish" >> beam.Create([None])
+        | f"{prefix}Describe"
+        >> step(entity_steps.describe, AsSingleton(intake.facts), design, AsList(unmatched), AsList(written), numbered)
+    )

@@ -1,0 +1,25 @@
+"""Check what a manifest says of a feature against the values found."""
+
+from penstock_dataprep.blocks import Values
+from penstock_dataprep.verify_files import expect
+from penstock_shared.errors import DataRefused
+from penstock_shared.features import Feature, Statistics
+from penstock_shared.tokens import NULL_ID
+
+
+def verify_ids(feature: Feature, values: Values, size: int, path: str, offset: int) -> None:
+    """Check that a block holds ids of a vocabulary of `size` ids only. Raises DataRefused."""
+    smallest, largest = int(values.numbers.min(initial=NULL_ID)), int(values.numbers.max(initial=NULL_ID))
+    if smallest < NULL_ID or largest >= size:
+        raise DataRefused(
+            f"{path}: the block at byte {offset}: feature {feature.name} holds the id "
+            f"{largest if largest >= size else smallest}, expected {NULL_ID} to {size - 1}, "
+            f"the ids of vocabulary {feature.vocabulary}"
+        )
+
+
+def verify_statistics(feature: Feature, found: Statistics, path: str) -> int:
+    """Check a feature's statistics against those found, and return how many claims that is. Raises DataRefused."""
+    for quantity, claimed in feature.statistics:
+        expect(f"{path}: statistics of {feature.name}", quantity, claimed, getattr(found, quantity))
+    return len(Statistics.model_fields)
