@@ -77,7 +77,7 @@ class Job:
         return None if self.parent is None else self.parent.vocabularies.get(name)
 
     def known_shards(self) -> list[tuple[str, int]]:
-        """Return (vocabulary, position) of each file of the parent's vocabularies that go on."""
+        """Return (vocabulary, position) of each file of the parent's vocabularies that this job goes on counting."""
         held = self.parent.vocabularies if self.parent else {}
-        names = [name for name in self.vocabularies() if name in held]
+        names = [name for name in self.spec.vocabularies() if name in held]
         return [(name, position) for name in names for position in range(len(held[name].shards))]

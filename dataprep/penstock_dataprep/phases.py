@@ -38,9 +38,9 @@ class Intake:
 
 @dataclass(frozen=True)
 class Counted:
-    """Hold token counts by vocabulary and hash partition, rows by split, and what transforms need to know."""
+    """Hold merged token counts by vocabulary and hash partition, rows by split, and what transforms need to know."""
 
-    counts: PCollection
+    merged: PCollection
     sizes: PCollection
     measured: AsSingleton
 
@@ -65,14 +65,26 @@ def take_in(pipeline: beam.Pipeline, job: Job) -> Intake:
     return Intake(staged, merged | f"{prefix}Judge" >> step(steps.judge))
 
 
-def count(job: Job, intake: Intake, splitter: AsSingleton) -> Counted:
-    """Count the tokens of the training rows, and measure them."""
-    prefix = label_prefix(job)
-    counts, sizes, measures = intake.staged | f"{prefix}CountTokens" >> step_of(job)(
-        steps.count_tokens, splitter, AsSingleton(intake.facts)
+def count(pipeline: beam.Pipeline, job: Job, intake: Intake, splitter: AsSingleton) -> Counted:
+    """Count the tokens of the training rows, with those of an older version, and measure them."""
+    step, prefix, judged = step_of(job), label_prefix(job), AsSingleton(intake.facts)
+    counts, sizes, measures = intake.staged | f"{prefix}CountTokens" >> step(
+        steps.count_tokens, splitter, judged
     ).with_outputs("sizes", "measures", main="counts")
-    merged = measures | f"{prefix}MergeMeasures" >> beam.CombineGlobally(merge_measures)
-    return Counted(counts, sizes, AsSingleton(merged))
+    if known := job.known_shards():
+        known_tokens = (
+            pipeline | f"{prefix}Known" >> beam.Create(known) | f"{prefix}ReadKnown" >> step(steps.read_known, judged)
+        )
+        counts = (counts, known_tokens) | f"{prefix}WithKnown" >> beam.Flatten()
+    # Grouped before the counts of log and tables come together: Beam would run the counting of both as one stage, and
+    # that would wait for the log's split, which waits for what it stages.
+    merged = (
+        counts
+        | f"{prefix}GroupPartitions" >> beam.GroupByKey()
+        | f"{prefix}MergeCounts" >> step(steps.merge_counts, judged)
+    )
+    merged_measures = measures | f"{prefix}MergeMeasures" >> beam.CombineGlobally(merge_measures)
+    return Counted(merged, sizes, AsSingleton(merged_measures))
 
 
 def write_table(

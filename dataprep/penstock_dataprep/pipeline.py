@@ -25,19 +25,13 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     after_cutoffs = AsList(_cutoffs(pipeline, job, log.staged))
     cut = pipeline | "Split" >> beam.Create([None]) | "Cut" >> step(steps.cut, AsSingleton(log.facts), after_cutoffs)
     splitter = AsSingleton(cut)
-    counted = count(job, log, splitter)
-    counted_tables = [
-        count(table, intake, _no_split(pipeline, table)) for table, intake in zip(job.tables, tables, strict=True)
-    ]
-    counts = tuple(held.counts for held in (counted, *counted_tables)) | "Counts" >> beam.Flatten()
     judged = AsSingleton(log.facts)
-    all_facts = tuple(intake.facts for intake in (log, *tables)) | "AllFacts" >> beam.Flatten()
-    tokens = AsSingleton(all_facts | "AllTokens" >> beam.CombineGlobally(steps.merge_facts))
-    known = job.known_shards()
-    if known:
-        known_tokens = pipeline | "Known" >> beam.Create(known) | "ReadKnown" >> step(steps.read_known, tokens)
-        counts = (counts, known_tokens) | "WithKnown" >> beam.Flatten()
-    merged_counts = counts | "GroupPartitions" >> beam.GroupByKey() | "MergeCounts" >> step(steps.merge_counts, tokens)
+    counted = count(pipeline, job, log, splitter)
+    counted_tables = [
+        count(pipeline, table, intake, _no_split(pipeline, table))
+        for table, intake in zip(job.tables, tables, strict=True)
+    ]
+    merged_counts = tuple(held.merged for held in (counted, *counted_tables)) | "Counts" >> beam.Flatten()
     partitions = AsList(merged_counts)
     ranges = (
         merged_counts
@@ -45,7 +39,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         | "GroupRanges" >> beam.GroupByKey()
         | "SortRanges" >> step(steps.sort_range, partitions)
     )
-    if known:
+    if known := [shard for held in (job, *job.tables) for shard in held.known_shards()]:
         # A source of its own, since one stage with both would wait for its own output.
         known_ranges = (
             pipeline | "KnownAgain" >> beam.Create(known) | "CountKnown" >> step(steps.count_known, partitions)

@@ -259,3 +259,29 @@ def test_a_table_grows_with_its_vocabulary(built: Built, log: pa.Table, tmp_path
     document["tables"]["item_id"]["source"]["files"] = str(tmp_path / "new.parquet")
     with pytest.raises(UserMistake, match=r"tables.item_id.columns.price.transform: found None, but .* has \{"):
         build(document, tmp_path / "datasets", append_to=first)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"split": {"by": "leave_last", "n": 1}},
+        {"split": {"by": "leave_last", "n": 1}, "history": {"key": "user_id", "columns": ["item_id"], "length": 5}},
+        {"split": {"by": "entity_hash", "column": "user_id", "fractions": {"train": 0.9, "test": 0.1}}},
+    ],
+    ids=["leave_last", "history", "entity_hash"],
+)
+def test_two_tables_join_whatever_is_made_of_rows(changes: dict, log: pa.Table, tmp_path: Path) -> None:
+    known = sorted(set(log["user_id"].to_pylist()))
+    users = pa.table({"user": known, "age": list(range(len(known)))})
+    document = spec(
+        write_parquet(log, tmp_path / "log"), write_entities(table_of(entities_of(log)), tmp_path / "a"), **changes
+    )
+    document["tables"]["user_id"] = {
+        "source": {"files": write_entities(users, tmp_path / "b"), "format": "parquet"},
+        "key": "user",
+        "columns": {"age": {"transform": {"kind": "bucketise", "quantiles": 4}}},
+    }
+    built = build(document, tmp_path / "datasets")
+    verify(built.manifest, str(built.path))
+    assert [row["age"] for row in table_rows(built, "user_id")[:3]] == [None, None, None]
+    assert built.manifest.tables["user_id"].missing == 0
