@@ -35,7 +35,7 @@ def test_keras_2_is_chosen_before_tensorflow_is_imported() -> None:
 @pytest.mark.parametrize(
     ("verb", "flags"),
     [
-        ("fit", {"-h", "--dataset", "--workdir"}),
+        ("fit", {"-h", "--dataset", "--workdir", "--from"}),
         ("evaluate", {"-h"}),
         ("export", {"-h", "--out"}),
         ("recommend", {"-h", "--user", "-k"}),

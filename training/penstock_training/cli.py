@@ -51,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("recipe", help="the recipe, a YAML file")
     fit.add_argument("--dataset", required=True, metavar="MANIFEST", help="the dataset's manifest.json, local or gs://")
     fit.add_argument("--workdir", required=True, metavar="RUN", help="the run's folder; made if it is not there")
+    fit.add_argument(
+        "--from",
+        dest="source",
+        metavar="RUN1",
+        help="start from this run's last checkpoint; MANIFEST is its dataset or was appended to it",
+    )
     fit.set_defaults(verb=_fit)
 
     evaluate = verbs.add_parser(
@@ -104,7 +110,7 @@ def _fit(flags: argparse.Namespace) -> None:
 
     from penstock_training.train import fit
 
-    fit(flags.recipe, flags.dataset, flags.workdir)
+    fit(flags.recipe, flags.dataset, flags.workdir, flags.source)
 
 
 def _local_bytes(path: str) -> bytes:

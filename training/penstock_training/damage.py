@@ -38,7 +38,8 @@ def find_damage(dataset: Dataset, split_name: str) -> str | None:
         shard = shards[int(blocks.shards[block])]
         try:
             read_block(
-                dataset.manifest,
+                dataset.manifest.layout.kind,
+                dataset.manifest.features_of(shard),
                 tf.constant(dataset.path(shard)),
                 tf.constant(blocks.offsets[block]),
                 tf.constant(blocks.bytes[block]),

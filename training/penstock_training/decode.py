@@ -12,6 +12,7 @@ from penstock_shared.features import Feature
 from penstock_shared.layout import BLOCK_HEADER_BYTES, WIDTH_BYTES, Column
 
 PLAIN_DTYPES = {"u8": tf.uint8, "u16": tf.uint16, "i64": tf.int64, "f16": tf.float16, "f32": tf.float32}
+DECODED_DTYPES = {**PLAIN_DTYPES, "u24": tf.int32, "u32": tf.uint32, "bf16": tf.bfloat16}
 # A dense list never has zero columns, since many kernels do not take an empty tensor.
 SHORTEST_STATIC_LENGTH = 1
 
@@ -103,6 +104,18 @@ Decoder = Callable[[tf.Tensor, tuple[Feature, ...], tf.Tensor, tf.Tensor], list[
 DECODERS: dict[str, Decoder] = {"blocks": decode_blocks, "examples": decode_examples}
 
 
+def widen(values: Values, stored: Feature, whole: Feature, kind: str) -> Values:
+    """Return a column that a shard holds as `stored` with the dtypes of `whole`, which holds all shards' values."""
+    if stored.column == whole.column:
+        return values
+    numbers, present = values.numbers, values.present
+    if whole.lengths is not None:
+        numbers = tf.cast(numbers, DECODED_DTYPES[whole.storage] if kind == "blocks" else _example_dtype(whole))
+    if whole.nullable and present is None:
+        present = tf.ones_like(numbers, tf.bool)
+    return Values(numbers, values.lengths, present)
+
+
 def densify(values: Values, static_length: int) -> tf.Tensor:
     """Return a list column as [rows, static_length], padded with 0; of a longer list the last values are kept."""
     if values.lengths is None:
@@ -117,8 +130,12 @@ def _unpack_bits(bitmap: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.bitwise.bitwise_and(tf.io.decode_raw(bitmap, tf.uint8)[:, None], places) > 0, [-1])
 
 
+def _example_dtype(feature: Feature) -> tf.DType:
+    return tf.float32 if feature.storage in ("f16", "bf16", "f32") else tf.int64
+
+
 def _example_field(feature: Feature) -> tf.io.RaggedFeature | tf.io.FixedLenFeature:
-    dtype = tf.float32 if feature.storage in ("f16", "bf16", "f32") else tf.int64
+    dtype = _example_dtype(feature)
     if feature.lengths is not None or feature.nullable:
         return tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int32)
     return tf.io.FixedLenFeature(feature.shape, dtype)

@@ -1,16 +1,19 @@
 """Feed batches of a split: training batches in the epoch's order, evaluation batches in the shards' order.
 
-Blocks in the epoch's order -> read, check and decode each -> windows of rows -> permute the rows of each window ->
-batches. Every step is stateless, so that parallel calls change nothing, and a step's place is computed by
-penstock_training.order.
+Blocks in the epoch's order -> read, check and decode each, by the columns its shard was written with -> windows of
+rows -> permute the rows of each window -> batches. Every step is stateless, so that parallel calls change nothing, and
+a step's place is computed by penstock_training.order.
 """
 
+import functools
+
+import numpy as np
 import tensorflow as tf
 
 from penstock_shared.features import Feature
-from penstock_shared.manifest import Manifest
+from penstock_shared.layout import Column
 from penstock_training.dataset import Dataset
-from penstock_training.decode import DECODERS, Values
+from penstock_training.decode import DECODERS, Values, widen
 from penstock_training.order import BlockTable, epoch_order, start_of_step, window_rows, window_seed
 from penstock_training.pack import Packed, Packing
 
@@ -36,8 +39,10 @@ class Feed:
         manifest = dataset.manifest
         self.blocks = dataset.block_table(split_name)
         self.batch_rows = batch_rows
-        self._paths = [dataset.path(shard) for shard in dataset.split(split_name).shards]
+        shards = dataset.split(split_name).shards
+        self._paths = [dataset.path(shard) for shard in shards]
         self._manifest = manifest
+        self._layouts, self._layout_of_shard = distinct_layouts([manifest.features_of(shard) for shard in shards])
         self._packing = Packing.of_features(_chosen(manifest.features, feature_names), longest_list)
 
     def training_batches(self, seed: int, epoch: int, first_step: int, window_blocks: int) -> tf.data.Dataset:
@@ -82,36 +87,76 @@ class Feed:
         places = tf.data.Dataset.from_tensor_slices(
             (*(column[first_block:] for column in columns), tf.constant(skips, tf.int32))
         )
-        paths = tf.constant(self._paths)
+        paths, layouts = tf.constant(self._paths), tf.constant(self._layout_of_shard)
 
         def read(shard: tf.Tensor, offset: tf.Tensor, size: tf.Tensor, rows: tf.Tensor, skip: tf.Tensor) -> Packed:
-            named = read_block(self._manifest, paths[shard], offset, size, rows)
-            packed: Packed = tf.nest.map_structure(lambda tensor: tensor[skip:], self._packing.pack(named))
-            return packed
+            records = read_records(self._manifest.layout.kind, paths[shard], offset, size, rows)
+            where = place_of(paths[shard], offset)
+            decoders = [functools.partial(self._pack, records, features, rows, where) for features in self._layouts]
+            # Shards of one layout, which are most, are spared the choice.
+            packed = decoders[0]() if len(decoders) == 1 else tf.switch_case(layouts[shard], decoders)
+            skipped: Packed = tf.nest.map_structure(lambda tensor: tensor[skip:], packed)
+            return skipped
 
         return places.map(read, num_parallel_calls=PARALLEL_BLOCKS, deterministic=True)
+
+    def _pack(self, records: tf.Tensor, features: tuple[Feature, ...], rows: tf.Tensor, where: tf.Tensor) -> Packed:
+        kind = self._manifest.layout.kind
+        decoded = DECODERS[kind](records, features, rows, where)
+        widened = [
+            widen(values, feature, whole, kind)
+            for values, feature, whole in zip(decoded, features, self._manifest.features, strict=True)
+        ]
+        return self._packing.pack({feature.name: held for feature, held in zip(features, widened, strict=True)})
 
     def _unpack(self, *packed: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._packing.unpack(packed, self.batch_rows)
 
 
-def read_block(
-    manifest: Manifest, path: tf.Tensor, offset: tf.Tensor, size: tf.Tensor, rows: tf.Tensor
-) -> dict[str, Values]:
-    """Read one run of rows and return its columns by feature name; all arguments but the manifest are scalars.
+def distinct_layouts(of_shards: list[tuple[Feature, ...]]) -> tuple[list[tuple[Feature, ...]], np.ndarray]:
+    """Return (features of each distinct layout of columns, int32 [shards] which of them a shard has)."""
+    places: dict[tuple[Column, ...], int] = {}
+    found: list[tuple[Feature, ...]] = []
+    numbers = []
+    for features in of_shards:
+        number = places.setdefault(tuple(feature.column for feature in features), len(found))
+        if number == len(found):
+            found.append(features)
+        numbers.append(number)
+    return found, np.array(numbers, np.int32)
 
-    `offset` and `size` are int64 bytes and `rows` int32. Raises DataLossError when a checksum fails, and
-    InvalidArgumentError when the rows are not those that the index promises.
+
+def read_block(
+    kind: str, features: tuple[Feature, ...], path: tf.Tensor, offset: tf.Tensor, size: tf.Tensor, rows: tf.Tensor
+) -> dict[str, Values]:
+    """Read one run of rows and return its columns by feature name.
+
+    `kind` is the record layout and `features` are as its shard stores them; the other arguments are as those of
+    read_records, and so are its errors.
+    """
+    records = read_records(kind, path, offset, size, rows)
+    columns = DECODERS[kind](records, features, rows, place_of(path, offset))
+    return {feature.name: column for feature, column in zip(features, columns, strict=True)}
+
+
+def read_records(kind: str, path: tf.Tensor, offset: tf.Tensor, size: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Return the records of one run of rows, string [1] for a block or [rows] for examples; arguments are scalars.
+
+    `offset` and `size` are int64 bytes and `rows` int32. Raises DataLossError when a checksum fails, and, once the
+    records are decoded, InvalidArgumentError when the rows are not those that the index promises.
     """
     # tf.data.TFRecordDataset has no byte_offsets; the op beneath it has. A buffer of the run's size makes it one read.
     variant = tf.raw_ops.TFRecordDatasetV2(
         filenames=path[None], compression_type="", buffer_size=size, byte_offsets=offset[None]
     )
-    records = 1 if manifest.layout.kind == "blocks" else tf.cast(rows, tf.int64)
+    records = 1 if kind == "blocks" else tf.cast(rows, tf.int64)
     run = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string)).take(records)
-    where = tf.strings.join([path, " at byte ", tf.strings.as_string(offset)])
-    columns = DECODERS[manifest.layout.kind](run.batch(records).get_single_element(), manifest.features, rows, where)
-    return {feature.name: column for feature, column in zip(manifest.features, columns, strict=True)}
+    return run.batch(records).get_single_element()
+
+
+def place_of(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """Return the name of a run of rows for messages."""
+    return tf.strings.join([path, " at byte ", tf.strings.as_string(offset)])
 
 
 def _chosen(features: tuple[Feature, ...], names: tuple[str, ...]) -> tuple[Feature, ...]:

@@ -19,8 +19,8 @@ class RowOptimizer(ABC):
 
     def __init__(self, tables: list[tf.Variable]) -> None:
         """Create the slots of every table: its slots side by side in one variable, so that a row's lie together."""
-        self._slots = {_key(table): self._new_slots(table) for table in tables if self.slot_names}
-        self.checkpointed = tf.train.Checkpoint(**self._slots)
+        self.slots = {table_key(table): self._new_slots(table) for table in tables if self.slot_names}
+        self.checkpointed = tf.train.Checkpoint(**self.slots)
 
     def apply(self, table: tf.Variable, gradient: tf.IndexedSlices, step: tf.Tensor) -> None:
         """Update the rows of `table` that `gradient` names; `step` counts from 0, int64.
@@ -37,14 +37,14 @@ class RowOptimizer(ABC):
         change, slots = self.update(summed, self.read_slots(table, ids), tf.cast(step + 1, tf.float32))
         if slots:
             updates = tf.concat([slots[name] for name in self.slot_names], axis=1)
-            tf.raw_ops.ResourceScatterUpdate(resource=self._slots[_key(table)].handle, indices=ids, updates=updates)
+            tf.raw_ops.ResourceScatterUpdate(resource=self.slots[table_key(table)].handle, indices=ids, updates=updates)
         tf.raw_ops.ResourceScatterSub(resource=table.handle, indices=ids, updates=change)
 
     def read_slots(self, table: tf.Variable, ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the slots of the rows `ids` [n] of a table by name, each [n, dimension]."""
         if not self.slot_names:
             return {}
-        held = tf.gather(self._slots[_key(table)], ids)
+        held = tf.gather(self.slots[table_key(table)], ids)
         return dict(zip(self.slot_names, tf.split(held, len(self.slot_names), axis=1), strict=True))
 
     def initial_slot(self, name: str) -> float:
@@ -53,7 +53,7 @@ class RowOptimizer(ABC):
 
     def _new_slots(self, table: tf.Variable) -> tf.Variable:
         filled = [tf.fill(table.shape, self.initial_slot(name)) for name in self.slot_names]
-        return tf.Variable(tf.concat(filled, axis=1), trainable=False, name=f"{_key(table)}.slots")
+        return tf.Variable(tf.concat(filled, axis=1), trainable=False, name=f"{table_key(table)}.slots")
 
     @abstractmethod
     def update(
@@ -139,6 +139,7 @@ DENSE_OPTIMIZERS: dict[str, Callable[..., tf.keras.optimizers.Optimizer]] = {
 }
 
 
-def _key(table: tf.Variable) -> str:
+def table_key(table: tf.Variable) -> str:
+    """Return the name of a table in a checkpoint."""
     name: str = table.name.removesuffix(":0")
     return name.replace("/", ".")

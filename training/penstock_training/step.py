@@ -5,15 +5,20 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from penstock_shared.errors import PenstockError
 from penstock_shared.tokens import FIRST_OOV_ID, first_token_id
 from penstock_training.inputs import Inputs
 from penstock_training.losses import LOSSES, Scored
 from penstock_training.models.base import Recommender, log_probability
-from penstock_training.optimizers import DENSE_OPTIMIZERS, ROW_OPTIMIZERS
+from penstock_training.optimizers import DENSE_OPTIMIZERS, ROW_OPTIMIZERS, table_key
 from penstock_training.recipe import Recipe
 
 # Keys that keep the random streams of a step apart; a stream is a pure function of (seed, key, step).
 UNKNOWN_USERS, UNKNOWN_ITEMS, NEGATIVES = 1, 2, 3
+
+
+class NotFinite(PenstockError):
+    """Say that the loss is no longer a finite number."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,21 @@ class Trainer:
         """Create the optimisers' slots; `item_counts` float64 [items] gives the logQ correction its q."""
         self.recipe, self.inputs, self.model = recipe, inputs, model
         self.steps_taken = tf.Variable(0, dtype=tf.int64, trainable=False, name="steps_taken")
+        # Steps of the runs that this one started from: moments and random streams go on where those left off.
+        self.steps_before = tf.Variable(0, dtype=tf.int64, trainable=False, name="steps_before")
         self._log_probability = tf.constant(log_probability(item_counts))
         self.row_optimizer = ROW_OPTIMIZERS[recipe.optimizer.embeddings.kind](model.tables, recipe.optimizer.embeddings)
         self.dense_optimizer = DENSE_OPTIMIZERS[recipe.optimizer.dense.kind](recipe.optimizer.dense)
         self.dense_optimizer.build(model.dense_variables)
+        self.tables = {table_key(table): table for table in model.tables}
+        dense = {f"variable_{number}": variable for number, variable in enumerate(model.dense_variables)}
         self.checkpoint = tf.train.Checkpoint(
-            model=model,
+            tables=tf.train.Checkpoint(**self.tables),
             rows=self.row_optimizer.checkpointed,
+            dense_variables=tf.train.Checkpoint(**dense),
             dense=self.dense_optimizer,
             steps_taken=self.steps_taken,
+            steps_before=self.steps_before,
         )
 
     def run(self, batches: "tf.data.Iterator[dict[str, tf.Tensor]]", steps: int) -> Progress:
@@ -60,7 +71,7 @@ class Trainer:
 
     def step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """Take one step on a batch and return its loss, a scalar."""
-        step = self.steps_taken.read_value()
+        step = self.steps_taken + self.steps_before
         users, items = self._ids(batch, step)
         labels = None if self.inputs.label is None else tf.cast(batch[self.inputs.label.name], tf.float32)
         with tf.GradientTape() as tape:

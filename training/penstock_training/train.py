@@ -4,44 +4,48 @@ import sys
 
 import tensorflow as tf
 
-from penstock_shared.errors import PenstockError, UserMistake
+from penstock_shared.errors import UserMistake
 from penstock_training.checkpoint import Checkpoints
 from penstock_training.damage import reading
 from penstock_training.dataset import open_dataset
 from penstock_training.evaluate import Result
+from penstock_training.grow import check_source, grow
 from penstock_training.progress import TrainingProgress
 from penstock_training.recipe import parse_recipe
 from penstock_training.report import print_results, results_document
 from penstock_training.run import Run, build_run, check_run, make_deterministic
+from penstock_training.step import NotFinite
 from penstock_training.workdir import METRICS_NAME, RECIPE_NAME, Workdir, read_recipe_file, to_json, write_text
 
 # Steps of one call into the graph, and between two points of the loss curve.
 STEPS_PER_CALL = 50
 
 
-class NotFinite(PenstockError):
-    """Say that the loss is no longer a finite number."""
-
-
-def fit(recipe_path: str, manifest_path: str, workdir_path: str) -> None:
+def fit(recipe_path: str, manifest_path: str, workdir_path: str, source_path: str | None = None) -> None:
     """Train and evaluate; run again on the same workdir, continue from its last checkpoint.
 
-    Raises UserMistake or DataRefused before training where recipe, dataset and workdir do not go together.
+    A new run starts from the last checkpoint of the run in `source_path`, where it is given. Raises UserMistake or
+    DataRefused before training where recipe, dataset, workdir and source do not go together.
     """
     # 1. Check, before anything expensive.
     recipe = parse_recipe(read_recipe_file(recipe_path), recipe_path)
     dataset = open_dataset(manifest_path)
     inputs = check_run(recipe, recipe_path, dataset)
+    if source_path is not None:
+        check_source(Workdir(source_path), recipe, recipe_path, dataset, inputs)
     workdir = Workdir(workdir_path)
-    workdir.claim(recipe, dataset)
+    workdir.claim(recipe, dataset, source_path)
 
     # 2. Set up.
     make_deterministic(recipe.training.seed)
     run = build_run(recipe, dataset, inputs)
     checkpoints = Checkpoints(workdir.checkpoints, run.trainer.checkpoint, recipe.training.keep_checkpoints)
 
-    # 3. Resume.
-    first_step = checkpoints.restore(lambda warning: print(warning, file=sys.stderr))
+    # 3. Resume, or start from another run.
+    if (source := workdir.source()) and not checkpoints.steps():
+        grow(run.trainer, source, _warn)
+        checkpoints.save(0)  # What the other run does from now on is nothing to this one.
+    first_step = checkpoints.restore(_warn)
     with TrainingProgress(run.steps, first_step, recipe.training.batch_rows) as progress:
         if first_step:
             progress.say(f"{workdir.folder}: continuing after step {first_step} of {run.steps}")
@@ -70,7 +74,8 @@ def restore_run(workdir_path: str) -> tuple[Run, Workdir]:
     recipe, dataset = workdir.recipe(), workdir.dataset()
     run = build_run(recipe, dataset, check_run(recipe, workdir.path(RECIPE_NAME), dataset))
     checkpoints = Checkpoints(workdir.checkpoints, run.trainer.checkpoint, recipe.training.keep_checkpoints)
-    if not checkpoints.restore(lambda warning: print(warning, file=sys.stderr)):
+    checkpoints.restore(_warn)
+    if not checkpoints.steps():
         raise UserMistake(f"{workdir.folder}: has no checkpoint yet; run penstock-train fit first")
     return run, workdir
 
@@ -126,6 +131,10 @@ def _evaluate_epoch(
             tf.summary.scalar(name.replace("@", "_at_"), value, step)
     shown = "  ".join(f"{name} {value:.4f}" for name, (value, _) in result.metrics.items())
     progress.say(f"epoch {epoch}/{run.recipe.training.epochs}  {shown}")
+
+
+def _warn(warning: str) -> None:
+    print(warning, file=sys.stderr)
 
 
 def _is_due(epoch: int, every_epochs: int) -> bool:

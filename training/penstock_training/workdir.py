@@ -40,13 +40,13 @@ class Workdir:
         """Return the folder of the run's TensorBoard logs."""
         return self.path("tensorboard")
 
-    def claim(self, recipe: Recipe, dataset: Dataset) -> bool:
-        """Make the folder this run's and return whether it already was.
+    def claim(self, recipe: Recipe, dataset: Dataset, source: str | None) -> bool:
+        """Make the folder this run's and return whether it already was; `source` is the run it starts from, or None.
 
-        Raises UserMistake when it holds a run with another recipe or dataset, or something that is no run at all.
+        Raises UserMistake when it holds a run with another recipe, dataset or start, or something that is no run.
         """
         if tf.io.gfile.exists(self.path(RUN_NAME)):
-            self._refuse_another(recipe, dataset)
+            self._refuse_another(recipe, dataset, source)
             write_text(self.path(RECIPE_NAME), dump_recipe(recipe))
             return True
         if tf.io.gfile.exists(self.folder) and tf.io.gfile.listdir(self.folder):
@@ -57,6 +57,7 @@ class Workdir:
             "dataset_digest": dataset.manifest.digest,
             "recipe": recipe.model_dump(mode="json"),
             "versions": versions(),
+            "from": None if source is None else _absolute(source),
         }
         # One file makes the folder a run, so that a killed start leaves either nothing or a whole run.
         write_text(self.path(RUN_NAME), to_json(run))
@@ -78,6 +79,11 @@ class Workdir:
             )
         return dataset
 
+    def source(self) -> "Workdir | None":
+        """Return the run that this one started from, or None."""
+        source = self._run().get("from")
+        return None if source is None else Workdir(source)
+
     def history(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl."""
         path = self.path(HISTORY_NAME)
@@ -89,7 +95,13 @@ class Workdir:
         """Replace metrics.jsonl."""
         write_text(self.path(HISTORY_NAME), "".join(json.dumps(line) + "\n" for line in lines))
 
-    def _refuse_another(self, recipe: Recipe, dataset: Dataset) -> None:
+    def _refuse_another(self, recipe: Recipe, dataset: Dataset, source: str | None) -> None:
+        held_source = self._run().get("from")
+        if source is not None and _absolute(source) != held_source:
+            raise UserMistake(
+                f"{self.folder}: holds a run that started from {held_source or 'nothing'}, not from {source}; "
+                "give a new --workdir"
+            )
         digest = self._run()["dataset_digest"]
         if digest != dataset.manifest.digest:
             raise UserMistake(

@@ -1,0 +1,99 @@
+"""Start a run from another's last checkpoint, its tables grown to the vocabularies of an appended dataset."""
+
+import posixpath
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+
+from penstock_shared.errors import DataRefused, UserMistake
+from penstock_training.checkpoint import PREFIX, Checkpoints
+from penstock_training.dataset import Dataset
+from penstock_training.inputs import Inputs
+from penstock_training.recipe import Recipe
+from penstock_training.step import Trainer
+from penstock_training.workdir import Workdir
+
+VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
+
+
+def check_source(source: Workdir, recipe: Recipe, recipe_path: str, dataset: Dataset, inputs: Inputs) -> None:
+    """Raise UserMistake unless a run of `recipe` on `dataset` can start from the run in `source`; cheap.
+
+    The vocabularies must be those of its dataset or have grown from them, so that every id is the same token's still.
+    """
+    held, older = source.recipe(), source.dataset()
+    old, new = _shaping(held), _shaping(recipe)
+    for place in (*old, *(place for place in new if place not in old)):
+        if old.get(place) != new.get(place):
+            raise UserMistake(
+                f"{recipe_path}: {place} is {new.get(place)!r}, but {source.folder} was trained with "
+                f"{old.get(place)!r}; start from it with the same model and kinds of optimizer"
+            )
+    for role, vocabulary in (("user", inputs.user_vocabulary), ("item", inputs.item_vocabulary)):
+        feature = older.manifest.feature(role)
+        assert feature is not None  # A run was trained on it.
+        before = older.manifest.vocabularies[str(feature.vocabulary)]
+        if not vocabulary.descends_from(before):
+            raise UserMistake(
+                f"{dataset.manifest_path}: its {role} vocabulary (digest {vocabulary.digest[:12]}, "
+                f"{vocabulary.tokens} tokens) did not grow from that of {older.manifest_path} "
+                f"(digest {before.digest[:12]}, {before.tokens} tokens), which {source.folder} was trained on, so that "
+                "ids mean other tokens; append to that version, or train anew without --from"
+            )
+    if not Checkpoints(source.checkpoints, tf.train.Checkpoint(), 1).steps():
+        raise UserMistake(f"{source.folder}: has no checkpoint to start from; finish its fit first")
+
+
+def grow(trainer: Trainer, source: Workdir, warn: Callable[[str], None]) -> int:
+    """Start `trainer` from the newest checkpoint of `source` that can be read, and return the step it was taken at.
+
+    Old rows and their slots are copied bit for bit; rows of new tokens stay as they were initialised. Raises
+    DataRefused where no checkpoint can be read, or one is not of the same model.
+    """
+    checkpoints = Checkpoints(source.checkpoints, trainer.checkpoint, 1)
+    for step in checkpoints.steps():
+        try:
+            _copy(trainer, posixpath.join(checkpoints.path(step), PREFIX))
+        except (tf.errors.OpError, AssertionError) as fault:
+            warn(f"{checkpoints.path(step)}: passed over, cannot be read: {str(fault).splitlines()[0]}")
+            continue
+        return step
+    raise DataRefused(f"{source.checkpoints}: none of its checkpoints can be read; train anew without --from")
+
+
+def _copy(trainer: Trainer, prefix: str) -> None:
+    reader = tf.train.load_checkpoint(prefix)
+    shapes = reader.get_variable_to_shape_map()
+    for key, variable, grows in _variables(trainer):
+        held, wanted = shapes.get(key), variable.shape.as_list()
+        fits = held is not None and (held[1:] == wanted[1:] and held[0] <= wanted[0] if grows else held == wanted)
+        if not fits:
+            raise DataRefused(
+                f"{prefix}: {key.removesuffix('/' + VALUE)} has the shape {held}, expected {wanted} or, for a table, "
+                "fewer rows; is it the checkpoint of another run?"
+            )
+    for key, variable, grows in _variables(trainer):
+        if grows:
+            # One table at a time, so that no more than one is held twice.
+            old = reader.get_tensor(key)
+            variable[: len(old)].assign(old)
+    rest = tf.train.Checkpoint(dense_variables=trainer.checkpoint.dense_variables, dense=trainer.checkpoint.dense)
+    rest.read(prefix).expect_partial().assert_existing_objects_matched()
+    steps = sum(reader.get_tensor(f"{name}/{VALUE}") for name in ("steps_taken", "steps_before"))
+    trainer.steps_before.assign(steps)
+
+
+def _shaping(recipe: Recipe) -> dict[str, object]:
+    """Return what decides the variables of a run, by place in the recipe."""
+    kinds = {f"optimizer.{part}.kind": held.kind for part, held in recipe.optimizer}
+    return {f"model.{option}": value for option, value in recipe.model} | kinds
+
+
+def _variables(trainer: Trainer) -> Iterator[tuple[str, tf.Variable, bool]]:
+    """Yield each (checkpoint key, variable, whether it has a row per id) of the model and its row optimiser."""
+    for name, table in trainer.tables.items():
+        yield f"tables/{name}/{VALUE}", table, True
+    for name, slots in trainer.row_optimizer.slots.items():
+        yield f"rows/{name}/{VALUE}", slots, True
+    for number, variable in enumerate(trainer.model.dense_variables):
+        yield f"dense_variables/variable_{number}/{VALUE}", variable, False
