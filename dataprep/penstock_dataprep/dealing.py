@@ -5,7 +5,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
-from penstock_dataprep import event_steps, steps
+from penstock_dataprep import steps
 
 
 def deal_rows(
@@ -21,7 +21,7 @@ def deal_rows(
 ) -> tuple[AsSingleton, AsSingleton, PCollection]:
     """Return (facts of the features, design, segments by shard) of a dataset of plain rows."""
     design = _design(pipeline, step, judged, sizes, measured, numbered)
-    segments = staged | "MapAndDeal" >> step(steps.map_batch, splitter, design, numbered, indexes)
+    segments = staged | "MapAndDeal" >> step(steps.shards.map_batch, splitter, design, numbered, indexes)
     return judged, design, segments
 
 
@@ -39,16 +39,16 @@ def deal_lists(
     """Return the same of a dataset of histories or sequences, whose rows are made from a key's events in order."""
     arranged = (
         staged
-        | "MapEvents" >> step(event_steps.map_events, splitter, judged, measured, numbered, indexes)
+        | "MapEvents" >> step(steps.events.map_events, splitter, judged, measured, numbered, indexes)
         | "GroupKeys" >> beam.GroupByKey()
-        | "Arrange" >> step(event_steps.arrange)
+        | "Arrange" >> step(steps.events.arrange)
     )
     facts = AsSingleton(
-        pipeline | "Lists" >> beam.Create([None]) | "Measure" >> step(event_steps.measure, judged, AsList(arranged))
+        pipeline | "Lists" >> beam.Create([None]) | "Measure" >> step(steps.events.measure, judged, AsList(arranged))
     )
-    sizes = arranged | "CountRows" >> step(event_steps.count_rows)
+    sizes = arranged | "CountRows" >> step(steps.events.count_rows)
     design = _design(pipeline, step, facts, sizes, measured, numbered)
-    segments = arranged | "Gather" >> step(event_steps.gather, design)
+    segments = arranged | "Gather" >> step(steps.events.gather, design)
     return facts, design, segments
 
 
@@ -60,5 +60,5 @@ def _design(
     measured: AsSingleton,
     numbered: AsList,
 ) -> AsSingleton:
-    lay_out = step(steps.lay_out, facts, AsList(sizes), measured, numbered)
+    lay_out = step(steps.shards.lay_out, facts, AsList(sizes), measured, numbered)
     return AsSingleton(pipeline | "Design" >> beam.Create([None]) | "LayOut" >> lay_out)

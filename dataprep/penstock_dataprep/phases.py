@@ -7,7 +7,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
-from penstock_dataprep import entity_steps, steps
+from penstock_dataprep import steps
 from penstock_dataprep.dofn import Step, ThreadedStep
 from penstock_dataprep.elements import ReadBatch, ValidBatch
 from penstock_dataprep.job import Job
@@ -51,29 +51,31 @@ def take_in(pipeline: beam.Pipeline, job: Job) -> Intake:
     recalled, unfinished, recalled_facts = (
         pipeline
         | f"{prefix}Units" >> beam.Create(list(enumerate(job.units)))
-        | f"{prefix}Recall" >> step(steps.recall_unit).with_outputs("unfinished", "facts", main="staged")
+        | f"{prefix}Recall" >> step(steps.intake.recall_unit).with_outputs("unfinished", "facts", main="staged")
     )
     new, new_facts = (
         unfinished
-        | f"{prefix}Read" >> beam.ParDo(Step(steps.read, job)).with_output_types(ReadBatch)
-        | f"{prefix}Validate" >> step(steps.validate).with_output_types(ValidBatch)
-        | f"{prefix}Stage" >> step(steps.stage).with_outputs("facts", main="staged")
+        | f"{prefix}Read" >> beam.ParDo(Step(steps.intake.read, job)).with_output_types(ReadBatch)
+        | f"{prefix}Validate" >> step(steps.intake.validate).with_output_types(ValidBatch)
+        | f"{prefix}Stage" >> step(steps.intake.stage).with_outputs("facts", main="staged")
     )
     staged = (recalled, new) | f"{prefix}Staged" >> beam.Flatten()
     facts = (recalled_facts, new_facts) | f"{prefix}Facts" >> beam.Flatten()
-    merged = facts | f"{prefix}MergeFacts" >> beam.CombineGlobally(steps.merge_facts)
-    return Intake(staged, merged | f"{prefix}Judge" >> step(steps.judge))
+    merged = facts | f"{prefix}MergeFacts" >> beam.CombineGlobally(steps.intake.merge_facts)
+    return Intake(staged, merged | f"{prefix}Judge" >> step(steps.intake.judge))
 
 
 def count(pipeline: beam.Pipeline, job: Job, intake: Intake, splitter: AsSingleton) -> Counted:
     """Count the tokens of the training rows, with those of an older version, and measure them."""
     step, prefix, judged = step_of(job), label_prefix(job), AsSingleton(intake.facts)
     counts, sizes, measures = intake.staged | f"{prefix}CountTokens" >> step(
-        steps.count_tokens, splitter, judged
+        steps.tokens.count_tokens, splitter, judged
     ).with_outputs("sizes", "measures", main="counts")
     if known := job.known_shards():
         known_tokens = (
-            pipeline | f"{prefix}Known" >> beam.Create(known) | f"{prefix}ReadKnown" >> step(steps.read_known, judged)
+            pipeline
+            | f"{prefix}Known" >> beam.Create(known)
+            | f"{prefix}ReadKnown" >> step(steps.tokens.read_known, judged)
         )
         counts = (counts, known_tokens) | f"{prefix}WithKnown" >> beam.Flatten()
     # Grouped before the counts of log and tables come together: Beam would run the counting of both as one stage, and
@@ -81,7 +83,7 @@ def count(pipeline: beam.Pipeline, job: Job, intake: Intake, splitter: AsSinglet
     merged = (
         counts
         | f"{prefix}GroupPartitions" >> beam.GroupByKey()
-        | f"{prefix}MergeCounts" >> step(steps.merge_counts, judged)
+        | f"{prefix}MergeCounts" >> step(steps.tokens.merge_counts, judged)
     )
     merged_measures = measures | f"{prefix}MergeMeasures" >> beam.CombineGlobally(merge_measures)
     return Counted(merged, sizes, AsSingleton(merged_measures))
@@ -95,21 +97,23 @@ def write_table(
     designs = (
         pipeline
         | f"{prefix}Design" >> beam.Create([None])
-        | f"{prefix}LayOut" >> step(entity_steps.lay_out, AsSingleton(intake.facts), counted.measured, numbered)
+        | f"{prefix}LayOut" >> step(steps.entities.lay_out, AsSingleton(intake.facts), counted.measured, numbered)
     )
     design = AsSingleton(designs)
     segments, unmatched = intake.staged | f"{prefix}Map" >> step(
-        entity_steps.map_batch, design, numbered, indexes
+        steps.entities.map_batch, design, numbered, indexes
     ).with_outputs("unmatched", main="segments")
     written = (
-        (segments, designs | f"{prefix}Shards" >> step(entity_steps.list_shards))
+        (segments, designs | f"{prefix}Shards" >> step(steps.entities.list_shards))
         | f"{prefix}AllShards" >> beam.Flatten()
         | f"{prefix}GroupShards" >> beam.GroupByKey()
-        | f"{prefix}Write" >> step(entity_steps.write_shard, design, numbered, indexes)
+        | f"{prefix}Write" >> step(steps.entities.write_shard, design, numbered, indexes)
     )
     return (
         pipeline
         | f"{prefix}Finish" >> beam.Create([None])
         | f"{prefix}Describe"
-        >> step(entity_steps.describe, AsSingleton(intake.facts), design, AsList(unmatched), AsList(written), numbered)
+        >> step(
+            steps.entities.describe, AsSingleton(intake.facts), design, AsList(unmatched), AsList(written), numbered
+        )
     )

@@ -23,7 +23,11 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     tables = [take_in(pipeline, table) for table in job.tables]
 
     after_cutoffs = AsList(_cutoffs(pipeline, job, log.staged))
-    cut = pipeline | "Split" >> beam.Create([None]) | "Cut" >> step(steps.cut, AsSingleton(log.facts), after_cutoffs)
+    cut = (
+        pipeline
+        | "Split" >> beam.Create([None])
+        | "Cut" >> step(steps.splitting.cut, AsSingleton(log.facts), after_cutoffs)
+    )
     splitter = AsSingleton(cut)
     judged = AsSingleton(log.facts)
     counted = count(pipeline, job, log, splitter)
@@ -35,40 +39,42 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     partitions = AsList(merged_counts)
     ranges = (
         merged_counts
-        | "CutRanges" >> step(steps.cut_ranges, partitions)
+        | "CutRanges" >> step(steps.tokens.cut_ranges, partitions)
         | "GroupRanges" >> beam.GroupByKey()
-        | "SortRanges" >> step(steps.sort_range, partitions)
+        | "SortRanges" >> step(steps.tokens.sort_range, partitions)
     )
     if known := [shard for held in (job, *job.tables) for shard in held.known_shards()]:
         # A source of its own, since one stage with both would wait for its own output.
         known_ranges = (
-            pipeline | "KnownAgain" >> beam.Create(known) | "CountKnown" >> step(steps.count_known, partitions)
+            pipeline | "KnownAgain" >> beam.Create(known) | "CountKnown" >> step(steps.tokens.count_known, partitions)
         )
         ranges = (ranges, known_ranges) | "Ranges" >> beam.Flatten()
     numberings = (
         pipeline
         | "Vocabularies" >> beam.Create(list(job.vocabularies()))
-        | "Number" >> step(steps.number_tokens, partitions, AsList(ranges))
+        | "Number" >> step(steps.tokens.number_tokens, partitions, AsList(ranges))
     )
     numbered = AsList(numberings)
     vocabulary_shards = (
         numberings
-        | "VocabularyShards" >> step(steps.list_vocabulary_shards)
+        | "VocabularyShards" >> step(steps.tokens.list_vocabulary_shards)
         | "SpreadVocabularyShards" >> beam.Reshuffle()
-        | "WriteVocabularies" >> step(steps.write_vocabulary)
+        | "WriteVocabularies" >> step(steps.tokens.write_vocabulary)
     )
     indexes = AsList(
         numberings
-        | "Indexes" >> step(steps.list_indexes)
+        | "Indexes" >> step(steps.tokens.list_indexes)
         | "SpreadIndexes" >> beam.Reshuffle()
-        | "WriteIndexes" >> step(steps.write_index)
+        | "WriteIndexes" >> step(steps.tokens.write_index)
     )
 
     deal = deal_rows if job.spec.list_rules is None else deal_lists
     facts, design, segments = deal(
         pipeline, step, log.staged, splitter, judged, counted.sizes, counted.measured, numbered, indexes
     )
-    shards = segments | "GroupShards" >> beam.GroupByKey() | "WriteShards" >> step(steps.write_shard, design, facts)
+    shards = (
+        segments | "GroupShards" >> beam.GroupByKey() | "WriteShards" >> step(steps.shards.write_shard, design, facts)
+    )
     entries = [
         write_table(pipeline, table, intake, measured, numbered, indexes)
         for table, intake, measured in zip(job.tables, tables, counted_tables, strict=True)
@@ -78,7 +84,16 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         pipeline
         | "Finish" >> beam.Create([None])
         | "Publish"
-        >> step(steps.publish, facts, splitter, design, numbered, AsList(vocabulary_shards), AsList(shards), described)
+        >> step(
+            steps.shards.publish,
+            facts,
+            splitter,
+            design,
+            numbered,
+            AsList(vocabulary_shards),
+            AsList(shards),
+            described,
+        )
     )
 
 
@@ -94,8 +109,10 @@ def _cutoffs(pipeline: beam.Pipeline, job: Job, staged: PCollection) -> PCollect
         return pipeline | "NoCutoffs" >> beam.Create([], reshuffle=False)
     parts = (
         staged
-        | "Events" >> step(steps.deal_events)
+        | "Events" >> step(steps.splitting.deal_events)
         | "GroupUsers" >> beam.GroupByKey()
-        | "LastEvents" >> step(steps.last_events)
+        | "LastEvents" >> step(steps.splitting.last_events)
     )
-    return pipeline | "Cutoffs" >> beam.Create([None]) | "SaveCutoffs" >> step(steps.save_cutoffs, AsList(parts))
+    return (
+        pipeline | "Cutoffs" >> beam.Create([None]) | "SaveCutoffs" >> step(steps.splitting.save_cutoffs, AsList(parts))
+    )

@@ -1,0 +1,95 @@
+"""Take in the source: read, validate and stage it, or recall what an earlier attempt staged, and judge it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from apache_beam.pvalue import TaggedOutput
+from pydantic import TypeAdapter
+
+from penstock_dataprep.elements import ReadBatch, ValidBatch
+from penstock_dataprep.facts import Facts
+from penstock_dataprep.job import Job
+from penstock_dataprep.judge import check_facts
+from penstock_dataprep.memo import recall, remember
+from penstock_dataprep.progress import BOARD
+from penstock_dataprep.rejects import write_rejects
+from penstock_dataprep.sources import FORMATS, ROW_COLUMN, Unit
+from penstock_dataprep.staged import Staged
+from penstock_dataprep.staged import stage as stage_batch
+from penstock_dataprep.transform import transform_valid
+from penstock_dataprep.validate import validate as validate_batch
+
+# What the notes of finished work hold.
+PIECES: TypeAdapter[int] = TypeAdapter(int)
+STAGED: TypeAdapter[tuple[Staged | None, Facts]] = TypeAdapter(tuple[Staged | None, Facts])
+
+
+def recall_unit(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[Staged | TaggedOutput]:
+    """Yield what an earlier attempt staged of a unit, or the unit itself as unfinished."""
+    number, _ = numbered_unit
+    label = job.label(number)
+    pieces = recall(job.scratch, f"read/{label}", PIECES)
+    notes = [recall(job.scratch, f"stage/{_label(label, piece)}", STAGED) for piece in range(pieces or 0)]
+    if pieces is None or None in notes:
+        yield TaggedOutput("unfinished", numbered_unit)
+        return
+    for staged, facts in filter(None, notes):
+        if staged is not None:
+            yield staged
+        BOARD.advance("read", facts.read)
+        yield TaggedOutput("facts", facts)
+
+
+def read(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[ReadBatch]:
+    """Yield the labelled batches of one unit of the source."""
+    number, unit = numbered_unit
+    source = job.spec.source
+    wanted = {target.source for target in job.targets}
+    pieces = 0
+    for batch in FORMATS[source.format].read(unit, source, sorted(wanted - {ROW_COLUMN})):
+        yield ReadBatch(_label(job.label(number), pieces), batch.with_row_column() if ROW_COLUMN in wanted else batch)
+        pieces += 1
+    remember(job.scratch, f"read/{job.label(number)}", PIECES, pieces)
+
+
+def validate(job: Job, read_batch: ReadBatch) -> Iterator[ValidBatch]:
+    """Yield the valid rows and what was measured; rejected rows go to their file."""
+    label = read_batch.label
+    valid, rejects = validate_batch(read_batch.source, job.targets)
+    valid = transform_valid(valid, job.targets)
+    facts = Facts.of(valid, rejects, job.targets)
+    facts.reject_files = write_rejects(rejects, label, job.base, job.version)
+    yield ValidBatch(label, valid, facts)
+
+
+def stage(job: Job, valid: ValidBatch) -> Iterator[Staged | TaggedOutput]:
+    """Yield a reference to the staged batch, and the facts."""
+    facts, staged = valid.facts, None
+    if valid.batch.num_rows:
+        staged = stage_batch(valid.batch, job.targets, job.spec.shuffle.seed, valid.label, job.scratch)
+        facts = replace(facts, tokens=Counter(staged.tokens))
+        yield staged
+    remember(job.scratch, f"stage/{valid.label}", STAGED, (staged, facts))
+    BOARD.advance("read", facts.read)
+    yield TaggedOutput("facts", facts)
+
+
+def _label(unit: str, piece: int) -> str:
+    return f"{unit}-{piece:04d}"
+
+
+def merge_facts(parts: Iterable[Facts]) -> Facts:
+    """Return the facts of all batches."""
+    merged = Facts()
+    for part in parts:
+        merged = merged.merge(part)
+    return merged
+
+
+def judge(job: Job, facts: Facts) -> Iterator[Facts]:
+    """Yield the facts if the source may become a dataset, and refuse it otherwise."""
+    check_facts(facts, job)
+    if job.table is None:
+        BOARD.start("count", facts.valid)
+    yield facts

@@ -1,0 +1,110 @@
+"""Lay out the dataset, map rows to shards, write them and publish."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from pydantic import TypeAdapter
+
+from penstock_dataprep import mapping, shard
+from penstock_dataprep.design import Design, make_design, make_features
+from penstock_dataprep.facts import Facts
+from penstock_dataprep.job import Job
+from penstock_dataprep.list_spec import list_columns
+from penstock_dataprep.memo import recall, remember
+from penstock_dataprep.numbering import Numbering
+from penstock_dataprep.progress import BOARD
+from penstock_dataprep.publish import publish_manifest
+from penstock_dataprep.split import Splitter
+from penstock_dataprep.staged import Staged
+from penstock_dataprep.storage import is_whole
+from penstock_dataprep.transform import Measures
+from penstock_shared.layout import RecordLayout
+from penstock_shared.manifest import Table, VocabularyShard
+
+# What the notes of finished work hold.
+MAPPED: TypeAdapter[list[tuple[int, mapping.Segment]]] = TypeAdapter(list[tuple[int, mapping.Segment]])
+WRITTEN: TypeAdapter[shard.WrittenShard] = TypeAdapter(shard.WrittenShard)
+
+
+def lay_out(
+    job: Job,
+    _: None,
+    facts: Facts,
+    sizes: list[Counter[str]],
+    measures: Measures,
+    numbered: list[tuple[str, Numbering]],
+) -> Iterator[Design]:
+    """Yield the storage widths and shard counts."""
+    rows_per_split: Counter[str] = sum(sizes, Counter())
+    BOARD.start("map", facts.valid)
+    BOARD.start("write", rows_per_split.total())
+    measures |= {name: measures[column] for name, column in list_columns(job.spec).items() if column in measures}
+    held = job.parent.features if job.parent else ()
+    yield make_design(job.spec, job.outputs, facts, rows_per_split, dict(numbered), measures, held)
+
+
+def map_batch(
+    job: Job,
+    staged: Staged,
+    splitter: Splitter,
+    design: Design,
+    numbered: list[tuple[str, Numbering]],
+    indexes: list[int],
+) -> Iterator[tuple[int, mapping.Segment]]:
+    """Yield, by shard, where the staged batch's rows with ids are."""
+    note = f"map/{staged.label}"
+    segments = recall(job.scratch, note, MAPPED)
+    if segments is None:
+        segments = mapping.map_batch(staged, job.targets, splitter, design, dict(numbered), job.scratch)
+        remember(job.scratch, note, MAPPED, segments)
+    yield from segments
+    BOARD.advance("map", staged.rows)
+
+
+def write_shard(
+    job: Job, grouped: tuple[int, Iterable[mapping.Segment]], design: Design, facts: Facts
+) -> Iterator[shard.WrittenShard]:
+    """Yield what was written as one shard."""
+    number, segments = grouped
+    split, position = design.locate(number)
+    shards = design.shards[split]
+    path = f"{job.version}/{split}/{position:05d}-of-{shards:05d}.tfrecord"
+    written = recall(job.scratch, f"write/{number:06d}", WRITTEN)
+    if written is None or not is_whole(job.base, written.shard):
+        counting = None if job.spec.sequences is None else job.spec.sequences.columns[0]
+        task = shard.ShardTask(split, position, shards, job.base, path, counting)
+        written = _write_shard(job, task, segments, design, facts)
+        remember(job.scratch, f"write/{number:06d}", WRITTEN, written)
+    BOARD.advance("write", written.shard.rows)
+    yield written
+
+
+def _write_shard(
+    job: Job, task: shard.ShardTask, segments: Iterable[mapping.Segment], design: Design, facts: Facts
+) -> shard.WrittenShard:
+    features = make_features(job.outputs, design, facts)
+    output = job.spec.output
+    return shard.write_shard(
+        task,
+        list(segments),
+        features,
+        RecordLayout(kind=output.layout, rows_per_block=output.rows_per_block),
+        job.spec.duplicates == "drop",
+        {name: rules.oov_buckets for name, (rules, _) in job.vocabularies().items()},
+        job.scratch,
+    )
+
+
+def publish(
+    job: Job,
+    _: None,
+    facts: Facts,
+    splitter: Splitter,
+    design: Design,
+    numbered: list[tuple[str, Numbering]],
+    vocabulary_shards: list[tuple[str, int, VocabularyShard]],
+    shards: list[shard.WrittenShard],
+    tables: list[tuple[str, Table]],
+) -> Iterator[str]:
+    """Yield the path of the published manifest."""
+    yield publish_manifest(job, facts, splitter, design, dict(numbered), vocabulary_shards, shards, dict(tables))
