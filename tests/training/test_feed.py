@@ -25,6 +25,7 @@ COLUMNS = [
     TinyColumn("age", "feature", "float32", "f32", nullable=True),
     TinyColumn("year", "feature", "int32", "u16", nullable=True),
     TinyColumn("history", "feature", "int32", "u24", lengths="u8"),
+    TinyColumn("photo", "feature", "float32", "bf16", shape=(3,)),
     TinyColumn("times", "feature", "float32", "f16", lengths="u16", padding=-1.0),
 ]
 NAMES = tuple(column.name for column in COLUMNS)
@@ -46,6 +47,7 @@ def shard(first: int, rows: int) -> dict[str, Values]:
         "age": Values((number * 1.5).astype(np.float32), None, present),
         "year": Values(1900 + number, None, ~present),
         "history": Values(np.repeat(number, lengths) * 70_000, lengths),
+        "photo": Values(np.stack([number, -number, number * 0], axis=1).astype(np.float32)),
         "times": Values(np.repeat(number, lengths).astype(np.float32), lengths),
     }
 
@@ -69,6 +71,7 @@ def expected_row(row: int) -> dict[str, object]:
         "year.present": not present,
         "history": [row * 70_000] * length + [0] * padding,
         "history.mask": [True] * length + [False] * padding,
+        "photo": [row, -row, 0],
         "times": [row] * length + [-1] * padding,
         "times.mask": [True] * length + [False] * padding,
     }

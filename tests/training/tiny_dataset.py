@@ -50,6 +50,7 @@ class TinyColumn:
     nullable: bool = False
     vocabulary: str | None = None
     padding: int | float = 0
+    shape: tuple[()] | tuple[int] = ()
 
 
 @dataclass
@@ -137,7 +138,7 @@ def _feature(
     statistics = Statistics(
         rows=rows,
         nulls=nulls,
-        values=len(numbers) - nulls,
+        values=numbers.size - nulls,
         oov=oov,
         smallest=numbers.min().item() if len(numbers) else None,
         largest=numbers.max().item() if len(numbers) else None,
@@ -231,7 +232,7 @@ def _example(features: tuple[Feature, ...], run: list[Values], row: int) -> byte
         if one.present is not None and not one.present[0]:
             continue
         if feature.storage in ("f16", "bf16", "f32"):
-            example.features.feature[feature.name].float_list.value.extend(one.numbers.tolist())
+            example.features.feature[feature.name].float_list.value.extend(one.numbers.reshape(-1).tolist())
         else:
             example.features.feature[feature.name].int64_list.value.extend(one.numbers.tolist())
     return example.SerializeToString()

@@ -83,7 +83,7 @@ def open_dataset(path: str) -> Dataset:
 
 
 def check_files(dataset: Dataset, split_names: Iterable[str]) -> None:
-    """Check that every file of the splits and of the vocabularies is there with the bytes the manifest says.
+    """Check that every file of the splits, vocabularies and tables is there with the bytes the manifest says.
 
     Raises DataRefused with one line for each file that is not.
     """
@@ -98,6 +98,8 @@ def check_files(dataset: Dataset, split_names: Iterable[str]) -> None:
             )
     for vocabulary in dataset.manifest.vocabularies.values():
         files += vocabulary.shards
+    for table in dataset.manifest.tables.values():
+        files += table.shards
     faults = [fault for file in files if (fault := _fault(dataset.path(file), file.bytes))]
     if faults:
         raise DataRefused("\n".join(faults))

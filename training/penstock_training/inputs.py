@@ -5,19 +5,23 @@ from dataclasses import dataclass
 from penstock_shared.errors import UserMistake
 from penstock_shared.features import Feature
 from penstock_shared.manifest import Vocabulary
+from penstock_shared.strict import nearest
 from penstock_training.dataset import Dataset
-from penstock_training.recipe import Recipe
+from penstock_training.entities import id_count
+from penstock_training.recipe import Recipe, TwoTower
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Hold the features a recipe trains on and the sizes of their vocabularies."""
+    """Hold the features a recipe trains on and the sizes of their vocabularies; the last two are of entity tables."""
 
     user: Feature
     item: Feature
     label: Feature | None
     user_vocabulary: Vocabulary
     item_vocabulary: Vocabulary
+    user_features: tuple[str, ...] = ()
+    item_features: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,7 +53,31 @@ def match(recipe: Recipe, recipe_path: str, dataset: Dataset) -> Inputs:
             f"{where}: evaluation.k asks for {max(recipe.evaluation.k)} items, but vocabulary {item.vocabulary} has "
             f"{item_vocabulary.tokens}"
         )
-    return Inputs(user, item, label, user_vocabulary, item_vocabulary)
+    model = recipe.model
+    features = (model.user_features, model.item_features) if isinstance(model, TwoTower) else ((), ())
+    for feature, names in zip((user, item), features, strict=True):
+        _check_attributes(dataset, f"{where}: model.{feature.role}_features", str(feature.vocabulary), names)
+    return Inputs(user, item, label, user_vocabulary, item_vocabulary, *features)
+
+
+def _check_attributes(dataset: Dataset, where: str, table: str, names: tuple[str, ...]) -> None:
+    tables = dataset.manifest.tables
+    if names and table not in tables:
+        raise UserMistake(
+            f"{where}: the dataset has no entity table of vocabulary {table} (it has: {', '.join(tables) or 'none'}); "
+            "add one to the spec, under tables"
+        )
+    for name in names:
+        known = [feature.name for feature in tables[table].features]
+        if name not in known:
+            raise UserMistake(f"{where}: no feature {name!r} in entity table {table}; {nearest(name, known)}")
+        if names.count(name) > 1:
+            raise UserMistake(f"{where}: {name!r} is named {names.count(name)} times, expected once")
+        feature = next(feature for feature in tables[table].features if feature.name == name)
+        if feature.lengths is not None and id_count(feature, dataset.manifest.vocabularies) is None:
+            raise UserMistake(
+                f"{where}: {name!r} is a list of numbers, expected ids, or a number or vector of them"
+            )
 
 
 def _id_feature(dataset: Dataset, role: str, where: str) -> tuple[Feature, Vocabulary]:

@@ -1,8 +1,8 @@
 """Pack the columns of a block into few tensors that move fast, and unpack a batch of them into features.
 
 All scalar columns go into one int32 matrix, a row's columns side by side, so that permuting rows is one gather of
-whole rows. Each list column is a matrix of its own, as narrow as it is stored. Numbers get their final type only when
-a batch is unpacked.
+whole rows. Each column of lists or vectors is a matrix of its own, as narrow as it is stored. Numbers get their final
+type only when a batch is unpacked.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ WIDE_STORAGES = ("i64",)
 FLOAT_STORAGES = ("f16", "bf16", "f32")
 DTYPES = {"int32": tf.int32, "int64": tf.int64, "float32": tf.float32}
 
-# The scalar columns, int32 [rows, words]; each list column by its name, [rows, static length].
+# The scalar columns, int32 [rows, words]; each column of lists or vectors by its name, [rows, length].
 Packed = tuple[tf.Tensor, dict[str, tf.Tensor]]
 
 
@@ -51,6 +51,9 @@ class Packing:
                 lists[feature.name] = densify(values, static_length)
                 words.append(tf.minimum(values.lengths, static_length))
                 continue
+            if feature.shape:
+                lists[feature.name] = values.numbers
+                continue
             words += _words(values.numbers, feature)
             if values.present is not None:
                 words.append(tf.cast(values.present, tf.int32))
@@ -70,6 +73,10 @@ class Packing:
                 batch[feature.name] = tf.where(mask, numbers, tf.cast(feature.padding, dtype))
                 batch[feature.name + MASK_SUFFIX] = mask
                 continue
+            if feature.shape:
+                vectors = tf.ensure_shape(lists[feature.name], [batch_rows, *feature.shape])
+                batch[feature.name] = tf.cast(vectors, dtype)
+                continue
             batch[feature.name] = _number(words, feature, dtype)
             if feature.nullable:
                 batch[feature.name + PRESENT_SUFFIX] = tf.cast(next(words), tf.bool)
@@ -79,6 +86,7 @@ class Packing:
         return sum(
             1 + (feature.storage in WIDE_STORAGES and feature.lengths is None) + feature.nullable
             for feature in self.features
+            if not feature.shape
         )
 
 

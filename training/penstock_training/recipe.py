@@ -27,13 +27,21 @@ class MatrixFactorisation(Strict):
 
 
 class TwoTower(Strict):
-    """Score = user tower . item tower / temperature + item bias, which starts at the log of the item's probability."""
+    """Score = user tower . item tower / temperature + item bias, which starts at the log of the item's probability.
+
+    `user_features` and `item_features` name features of the dataset's entity tables: ids get embeddings of
+    `feature_dimension`, numbers are taken as they are, so normalise them when preparing. They go into the `hidden`
+    layers beside the embedding of the user or item; where there are none, a linear map of them is added to it.
+    """
 
     kind: Literal["two_tower"]
     dimension: Positive = 32
     hidden: tuple[Positive, ...] = ()
     initial_stddev: Rate = 0.05
     temperature: Rate = 1.0
+    user_features: tuple[str, ...] = ()
+    item_features: tuple[str, ...] = ()
+    feature_dimension: Positive = 16
     l2: NonNegative = 0.0
 
 

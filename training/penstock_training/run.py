@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from penstock_training.dataset import Dataset, check_files
+from penstock_training.entities import load_attributes
 from penstock_training.evaluate import Evaluator
 from penstock_training.feed import Feed
 from penstock_training.inputs import Inputs, match
@@ -56,7 +57,14 @@ def check_run(recipe: Recipe, recipe_path: str, dataset: Dataset) -> Inputs:
 def build_run(recipe: Recipe, dataset: Dataset, inputs: Inputs) -> Run:
     """Load the counts and build the model at its first weights; sizes all come from the manifest."""
     item_counts = load_counts(dataset, str(inputs.item.vocabulary))
-    model = build_model(recipe, inputs.user_vocabulary.size, item_counts, _mean_label(recipe, dataset, inputs))
+    model = build_model(
+        recipe,
+        inputs.user_vocabulary.size,
+        item_counts,
+        _mean_label(recipe, dataset, inputs),
+        load_attributes(dataset, str(inputs.user.vocabulary), inputs.user_features),
+        load_attributes(dataset, str(inputs.item.vocabulary), inputs.item_features),
+    )
     return Run(
         recipe,
         dataset,

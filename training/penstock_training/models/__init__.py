@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from penstock_training.entities import NO_ATTRIBUTES, Attributes
 from penstock_training.models.base import Recommender
 from penstock_training.models.matrix_factorisation import MatrixFactorisationModel
 from penstock_training.models.two_tower import TwoTowerModel
@@ -15,6 +16,15 @@ MODELS: dict[str, Callable[..., Recommender]] = {
 }
 
 
-def build_model(recipe: Recipe, users: int, item_counts: np.ndarray, mean_label: float) -> Recommender:
+def build_model(
+    recipe: Recipe,
+    users: int,
+    item_counts: np.ndarray,
+    mean_label: float,
+    user_attributes: Attributes = NO_ATTRIBUTES,
+    item_attributes: Attributes = NO_ATTRIBUTES,
+) -> Recommender:
     """Build the recipe's model for `users` user ids and an item id for each of `item_counts`, float64 [items]."""
-    return MODELS[recipe.model.kind](recipe.model, users, item_counts, recipe.training.seed, mean_label)
+    return MODELS[recipe.model.kind](
+        recipe.model, users, item_counts, recipe.training.seed, mean_label, user_attributes, item_attributes
+    )

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from penstock_training.entities import NO_ATTRIBUTES, Attributes
 from penstock_training.models.base import Recommender, biased_table
 from penstock_training.recipe import MatrixFactorisation
 
@@ -11,9 +12,16 @@ class MatrixFactorisationModel(Recommender):
     """Score = user vector . item vector + item bias + user bias + global bias."""
 
     def __init__(
-        self, options: MatrixFactorisation, users: int, item_counts: np.ndarray, seed: int, mean_label: float
+        self,
+        options: MatrixFactorisation,
+        users: int,
+        item_counts: np.ndarray,
+        seed: int,
+        mean_label: float,
+        _user_attributes: Attributes = NO_ATTRIBUTES,
+        _item_attributes: Attributes = NO_ATTRIBUTES,
     ) -> None:
-        """Start from small noise, zero biases and the mean label."""
+        """Start from small noise, zero biases and the mean label; attributes are not used."""
         super().__init__(name="matrix_factorisation")
         self.options = options
         noise = (options.dimension, options.initial_stddev, seed)
