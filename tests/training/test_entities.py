@@ -183,6 +183,19 @@ def test_towers_learn_from_features_and_are_exported_with_them(hidden: list, sho
     np.testing.assert_allclose(served(**raw)["scores"], expected, rtol=1e-4)
 
 
+def test_a_run_goes_on_with_the_embeddings_of_features(shop: Dataset, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(hidden=[], features="[group, tags]", epochs=1))
+    fit(str(recipe), shop.manifest_path, str(tmp_path / "first"))
+    first, _ = restore_run(str(tmp_path / "first"))
+    fit(str(recipe), shop.manifest_path, str(tmp_path / "second"), str(tmp_path / "first"))
+    second, _ = restore_run(str(tmp_path / "second"))
+    assert [table.name for table in first.trainer.model.tables][2:] == ["item.group:0", "item.tags:0"]
+    for before, after in zip(first.trainer.model.tables, second.trainer.model.tables, strict=True):
+        # A run that started anew would end where the first did, for its seed is the same.
+        assert 0 < np.abs(after.numpy() - before.numpy()).max() < 1
+
+
 def test_a_damaged_table_is_named(shop: Dataset) -> None:
     shard = Path(shop.path(shop.manifest.tables["item"].shards[0]))
     content = bytearray(shard.read_bytes())

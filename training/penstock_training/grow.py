@@ -29,19 +29,31 @@ def check_source(source: Workdir, recipe: Recipe, recipe_path: str, dataset: Dat
                 f"{recipe_path}: {place} is {new.get(place)!r}, but {source.folder} was trained with "
                 f"{old.get(place)!r}; start from it with the same model and kinds of optimizer"
             )
-    for role, vocabulary in (("user", inputs.user_vocabulary), ("item", inputs.item_vocabulary)):
-        feature = older.manifest.feature(role)
-        assert feature is not None  # A run was trained on it.
-        before = older.manifest.vocabularies[str(feature.vocabulary)]
+    for what, name in _vocabularies(dataset, inputs):
+        before, vocabulary = older.manifest.vocabularies.get(name), dataset.manifest.vocabularies[name]
+        if before is None:
+            raise UserMistake(
+                f"{older.manifest_path}: has no vocabulary {name}, so {source.folder}, trained on it, knows no "
+                f"{what} ids; train anew without --from"
+            )
         if not vocabulary.descends_from(before):
             raise UserMistake(
-                f"{dataset.manifest_path}: its {role} vocabulary (digest {vocabulary.digest[:12]}, "
+                f"{dataset.manifest_path}: its {what} vocabulary (digest {vocabulary.digest[:12]}, "
                 f"{vocabulary.tokens} tokens) did not grow from that of {older.manifest_path} "
                 f"(digest {before.digest[:12]}, {before.tokens} tokens), which {source.folder} was trained on, so that "
                 "ids mean other tokens; append to that version, or train anew without --from"
             )
     if not Checkpoints(source.checkpoints, tf.train.Checkpoint(), 1).steps():
         raise UserMistake(f"{source.folder}: has no checkpoint to start from; finish its fit first")
+
+
+def _vocabularies(dataset: Dataset, inputs: Inputs) -> Iterator[tuple[str, str]]:
+    """Yield each (what it is of, name) of the vocabularies whose ids a model embeds."""
+    for side, names in ((inputs.user, inputs.user_features), (inputs.item, inputs.item_features)):
+        yield side.role, str(side.vocabulary)
+        for feature in dataset.manifest.tables[str(side.vocabulary)].features if names else ():
+            if feature.name in names and feature.vocabulary is not None:
+                yield f"{side.role} feature {feature.name}'s", feature.vocabulary
 
 
 def grow(trainer: Trainer, source: Workdir, warn: Callable[[str], None]) -> int:
@@ -91,9 +103,10 @@ def _shaping(recipe: Recipe) -> dict[str, object]:
 
 def _variables(trainer: Trainer) -> Iterator[tuple[str, tf.Variable, bool]]:
     """Yield each (checkpoint key, variable, whether it has a row per id) of the model and its row optimiser."""
+    # TensorFlow doubles the dots of a name in a checkpoint's keys.
     for name, table in trainer.tables.items():
-        yield f"tables/{name}/{VALUE}", table, True
+        yield f"tables/{name.replace('.', '..')}/{VALUE}", table, True
     for name, slots in trainer.row_optimizer.slots.items():
-        yield f"rows/{name}/{VALUE}", slots, True
+        yield f"rows/{name.replace('.', '..')}/{VALUE}", slots, True
     for number, variable in enumerate(trainer.model.dense_variables):
         yield f"dense_variables/variable_{number}/{VALUE}", variable, False

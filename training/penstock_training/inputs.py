@@ -75,9 +75,7 @@ def _check_attributes(dataset: Dataset, where: str, table: str, names: tuple[str
             raise UserMistake(f"{where}: {name!r} is named {names.count(name)} times, expected once")
         feature = next(feature for feature in tables[table].features if feature.name == name)
         if feature.lengths is not None and id_count(feature, dataset.manifest.vocabularies) is None:
-            raise UserMistake(
-                f"{where}: {name!r} is a list of numbers, expected ids, or a number or vector of them"
-            )
+            raise UserMistake(f"{where}: {name!r} is a list of numbers, expected ids, or a number or vector of them")
 
 
 def _id_feature(dataset: Dataset, role: str, where: str) -> tuple[Feature, Vocabulary]:
