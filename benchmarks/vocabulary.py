@@ -23,8 +23,8 @@ from penstock_dataprep.tfrecord import unframe
 from penstock_dataprep.token_index import TokenIndex
 from penstock_dataprep.vocabulary import partition_bits
 from penstock_shared import load_manifest
-from penstock_shared.manifest import Vocabulary
 from penstock_shared.tokens import first_token_id
+from penstock_shared.vocabularies import Vocabulary
 
 MEMORY_TARGET_GIB, LOOKUP_TARGET = 16, 5_000_000
 ROWS_PER_FILE = 1 << 22

@@ -8,7 +8,8 @@ from penstock_dataprep.listing import Listing, measured
 from penstock_dataprep.spec import SplitSpec, TimeSplit
 from penstock_dataprep.split import SPLITS, TRAIN
 from penstock_shared.features import Feature
-from penstock_shared.manifest import Accounting, Certificate, File, Increment, Manifest
+from penstock_shared.files import File
+from penstock_shared.manifest import Accounting, Certificate, Increment, Manifest
 
 TOO_OLD = "older than keep_last"
 

@@ -37,9 +37,11 @@ from penstock_dataprep.storage import (
     remove_unfinished,
 )
 from penstock_dataprep.targets import Target, resolve_targets
+from penstock_shared.digests import fingerprint
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 from penstock_shared.layout import LAYOUT_VERSION
-from penstock_shared.manifest import SourceFile, fingerprint, load_manifest
+from penstock_shared.manifest import load_manifest
+from penstock_shared.origin import SourceFile
 
 VERSION_DIGITS = 12
 IN_PROCESS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")

@@ -25,8 +25,8 @@ from penstock_dataprep.transform import Measures, settle, transform_valid
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature
 from penstock_shared.layout import WIDTH_BYTES, Column, scalar_row_bytes
-from penstock_shared.manifest import Shard
 from penstock_shared.sketches import FeatureSketch
+from penstock_shared.splits import Shard
 from penstock_shared.transforms import Transform
 
 ID, MOMENT = "\x00id", "\x00moment"

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from penstock_dataprep.histogram import Histogram
 from penstock_dataprep.targets import Target
 from penstock_shared.features import Statistics
+from penstock_shared.files import File
 from penstock_shared.layout import LengthStorage, Storage, narrowest_integer, narrowest_length
-from penstock_shared.manifest import File
 
 EXAMPLES_KEPT = 5
 TIME_BUCKETS = 1 << 16

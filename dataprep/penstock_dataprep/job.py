@@ -10,7 +10,9 @@ from penstock_dataprep.sources import Unit
 from penstock_dataprep.spec import Spec
 from penstock_dataprep.storage import join
 from penstock_dataprep.targets import Target
-from penstock_shared.manifest import MANIFEST_NAME, Manifest, SourceFile, Vocabulary
+from penstock_shared.manifest import MANIFEST_NAME, Manifest
+from penstock_shared.origin import SourceFile
+from penstock_shared.vocabularies import Vocabulary
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from penstock_dataprep.tfrecord import unframe
 from penstock_dataprep.token_index import ABSENT, Table
 from penstock_dataprep.verify_files import verify_file
 from penstock_dataprep.vocabulary import collision, count_table
-from penstock_shared.manifest import Vocabulary
+from penstock_shared.vocabularies import Vocabulary
 
 EMPTY = np.zeros(0, np.int64)
 

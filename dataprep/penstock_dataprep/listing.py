@@ -11,8 +11,10 @@ from penstock_dataprep.storage import join, read_bytes, write_bytes
 from penstock_dataprep.verify_files import verify_file
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature
-from penstock_shared.manifest import File, Manifest, Shard, Split
+from penstock_shared.files import File
+from penstock_shared.manifest import Manifest
 from penstock_shared.sketches import FeatureSketch, SplitSketches
+from penstock_shared.splits import Shard, Split
 from penstock_shared.strict import parse_json
 
 INDEX_NAME = "blocks.u64"

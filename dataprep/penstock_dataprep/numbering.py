@@ -14,11 +14,11 @@ from penstock_dataprep.storage import join, write_bytes
 from penstock_dataprep.tfrecord import frame
 from penstock_dataprep.token_index import TokenIndex
 from penstock_dataprep.vocabulary import Merged, Range, partition_bits
+from penstock_shared.digests import vocabulary_digest
 from penstock_shared.errors import DataRefused
 from penstock_shared.layout import Column, narrowest_integer, narrowest_length
-from penstock_shared.manifest import Vocabulary, VocabularyShard, vocabulary_digest
 from penstock_shared.tokens import first_token_id
-from penstock_shared.vocabularies import Ancestor
+from penstock_shared.vocabularies import Ancestor, Vocabulary, VocabularyShard
 
 TOKENS_PER_SHARD = 1 << 22
 TOKENS_PER_BLOCK = 1 << 16

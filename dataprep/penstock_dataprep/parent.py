@@ -9,8 +9,10 @@ from penstock_dataprep.columns import ColumnSpec
 from penstock_dataprep.spec import EntityHashSplit, LeaveLastSplit, Spec
 from penstock_dataprep.storage import dataset_folder, exists, is_local, join, read_bytes
 from penstock_dataprep.targets import Target
+from penstock_shared.digests import content_digest
 from penstock_shared.errors import DataRefused, UserMistake
-from penstock_shared.manifest import MANIFEST_NAME, Manifest, SourceFile, content_digest, load_manifest
+from penstock_shared.manifest import MANIFEST_NAME, Manifest, load_manifest
+from penstock_shared.origin import SourceFile
 from penstock_shared.strict import parse
 
 LEAVE_LAST = (

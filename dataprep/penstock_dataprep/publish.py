@@ -17,22 +17,12 @@ from penstock_dataprep.provenance import git_commit
 from penstock_dataprep.shard import WrittenShard
 from penstock_dataprep.split import Splitter
 from penstock_dataprep.storage import join, write_bytes
+from penstock_shared.digests import content_digest
 from penstock_shared.errors import DataRefused
 from penstock_shared.layout import RecordLayout
-from penstock_shared.manifest import (
-    FORMAT_MAJOR,
-    FORMAT_MINOR,
-    Accounting,
-    Manifest,
-    Parent,
-    Shuffle,
-    Source,
-    Table,
-    Tool,
-    VocabularyShard,
-    content_digest,
-    dump_manifest,
-)
+from penstock_shared.manifest import FORMAT_MAJOR, FORMAT_MINOR, Accounting, Manifest, Shuffle, Table, dump_manifest
+from penstock_shared.origin import Parent, Source, Tool
+from penstock_shared.vocabularies import VocabularyShard
 
 CARD_NAME = "card.html"
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from penstock_dataprep.storage import join, write_bytes
-from penstock_shared.manifest import File
+from penstock_shared.files import File
 
 
 def write_rejects(rejects: pa.RecordBatch, label: str, base: str, version: str) -> tuple[File, ...]:

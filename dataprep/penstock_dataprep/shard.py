@@ -19,8 +19,8 @@ from penstock_dataprep.storage import join, write_bytes
 from penstock_dataprep.tfrecord import frame
 from penstock_shared.features import Feature
 from penstock_shared.layout import RecordLayout
-from penstock_shared.manifest import Shard
 from penstock_shared.sketches import FeatureSketch
+from penstock_shared.splits import Shard
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from penstock_dataprep.diff import describe_drift
 from penstock_dataprep.text_table import text_table
 from penstock_shared.features import Feature
-from penstock_shared.manifest import Certificate, Manifest, Split
+from penstock_shared.manifest import Certificate, Manifest
+from penstock_shared.splits import Split
 
 
 def describe(manifest: Manifest) -> str:

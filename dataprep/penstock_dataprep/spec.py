@@ -10,8 +10,8 @@ from penstock_dataprep.columns import ColumnSpec, VocabularySpec
 from penstock_dataprep.list_spec import HistorySpec, ListSpec, SequencesSpec, list_faults
 from penstock_shared.errors import UserMistake
 from penstock_shared.features import Role
+from penstock_shared.files import Name
 from penstock_shared.layout import LayoutKind
-from penstock_shared.manifest import Name
 from penstock_shared.strict import Strict, nearest, parse
 
 BYTE_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}

@@ -12,7 +12,7 @@ import google_crc32c
 import pyarrow as pa
 
 from penstock_shared.errors import PenstockError, UserMistake
-from penstock_shared.manifest import File
+from penstock_shared.files import File
 
 UNFINISHED = ".tmp"
 

@@ -20,10 +20,12 @@ from penstock_dataprep.verify_features import verify_ids, verify_statistics
 from penstock_dataprep.verify_files import expect, verify_file
 from penstock_dataprep.verify_table import verify_table
 from penstock_dataprep.verify_vocabulary import verify_vocabulary
+from penstock_shared.digests import content_digest
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature
-from penstock_shared.manifest import Certificate, Manifest, Shard, Split, content_digest
+from penstock_shared.manifest import Certificate, Manifest
 from penstock_shared.sketches import FeatureSketch
+from penstock_shared.splits import Shard, Split
 
 Block = tuple[int, int, list[Values]]  # (byte offset, rows, columns)
 CERTIFICATE_TOLERANCE = 1e-3  # in z: sums over floats may differ in their last digits

@@ -3,7 +3,7 @@
 from penstock_dataprep.storage import checksum, exists, join, read_bytes
 from penstock_dataprep.tfrecord import unframe
 from penstock_shared.errors import DataRefused
-from penstock_shared.manifest import File
+from penstock_shared.files import File
 
 
 def verify_file(base: str, file: File) -> int:

@@ -6,8 +6,9 @@ from penstock_dataprep.storage import join, read_bytes
 from penstock_dataprep.tfrecord import unframe
 from penstock_dataprep.verify_features import verify_ids, verify_statistics
 from penstock_dataprep.verify_files import expect, verify_file
-from penstock_shared.manifest import Manifest, Shard
+from penstock_shared.manifest import Manifest
 from penstock_shared.sketches import FeatureSketch
+from penstock_shared.splits import Shard
 
 
 def verify_table(manifest: Manifest, base: str, name: str) -> int:

@@ -12,9 +12,11 @@ from penstock_dataprep.known import to_array
 from penstock_dataprep.storage import exists, join, read_bytes
 from penstock_dataprep.tfrecord import unframe
 from penstock_dataprep.verify_files import expect, verify_file
+from penstock_shared.digests import vocabulary_digest
 from penstock_shared.errors import DataRefused
-from penstock_shared.manifest import MANIFEST_NAME, Manifest, Vocabulary, load_manifest, vocabulary_digest
+from penstock_shared.manifest import MANIFEST_NAME, Manifest, load_manifest
 from penstock_shared.tokens import first_token_id
+from penstock_shared.vocabularies import Vocabulary
 
 
 def verify_vocabulary(manifest: Manifest, base: str, name: str) -> int:

@@ -5,7 +5,6 @@ exists. Every path in a manifest is relative to the dataset folder, so that a ve
 version's shards and the whole folder may be moved or copied.
 """
 
-import hashlib
 import json
 from typing import Annotated, Any, Literal
 
@@ -14,91 +13,16 @@ from pydantic import Field, JsonValue, model_validator
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature
 from penstock_shared.files import Count, File, Name, Sha256
-from penstock_shared.layout import Column, RecordLayout
+from penstock_shared.layout import RecordLayout
+from penstock_shared.origin import Parent, Source, Tool
 from penstock_shared.sketches import FeatureDrift
+from penstock_shared.splits import Shard, Split
 from penstock_shared.strict import Strict, parse
-from penstock_shared.vocabularies import Vocabulary, VocabularyShard
+from penstock_shared.vocabularies import Vocabulary
 
 MANIFEST_NAME = "manifest.json"
 FORMAT: Literal["penstock-dataset"] = "penstock-dataset"
 FORMAT_MAJOR, FORMAT_MINOR = 1, 0
-
-
-class Shard(File):
-    """Point at one TFRecord file of rows, at `<version>/<split>/...`, the split being what it was written for.
-
-    `events` is the number of source rows in it where each row is a sequence of them, None where a row is one of them.
-    """
-
-    rows: Count
-    events: Count | None = None
-    blocks: Count
-
-    @model_validator(mode="after")
-    def _has_no_empty_sequence(self) -> "Shard":
-        if self.events is not None and self.events < self.rows:
-            raise ValueError(f"at least one event in each of the {self.rows} sequences, but there are {self.events}")
-        return self
-
-    @property
-    def source_rows(self) -> int:
-        """Return the number of source rows in the shard."""
-        return self.rows if self.events is None else self.events
-
-    @property
-    def written_for(self) -> str:
-        """Return the split that the shard was written for; a later version may list it under another."""
-        return self.path.split("/")[1]
-
-
-class Split(Strict):
-    """List the shards of one split in order, and say by which rule rows came to it."""
-
-    rule: str
-    rows: Count
-    blocks: Count
-    bytes: Count
-    shards: tuple[Shard, ...]
-    block_index: File
-    statistics: File | None = None
-
-    @model_validator(mode="after")
-    def _adds_up(self) -> "Split":
-        for quantity in ("rows", "blocks", "bytes"):
-            total = sum(getattr(shard, quantity) for shard in self.shards)
-            if total != getattr(self, quantity):
-                raise ValueError(f"{quantity} equal to the sum over the shards, {total}")
-        return self
-
-    @property
-    def source_rows(self) -> int:
-        """Return the number of source rows in the split."""
-        return sum(shard.source_rows for shard in self.shards)
-
-    @property
-    def holds_sequences(self) -> bool:
-        """Tell whether each row is a sequence of source rows."""
-        return any(shard.events is not None for shard in self.shards)
-
-
-class SourceFile(Strict):
-    """Identify one source file as it was when it was read."""
-
-    path: str
-    bytes: Count
-    modified: str
-
-
-class Source(Strict):
-    """Record what was read: the files, and the type of each column taken."""
-
-    kind: Literal["files"]
-    format: str
-    files: tuple[SourceFile, ...]
-    rows: Count
-    bytes: Count
-    columns: dict[str, str]
-    snapshot_time: str | None = None
 
 
 class Certificate(Strict):
@@ -165,21 +89,6 @@ class Table(Strict):
         if total != self.rows:
             raise ValueError(f"rows equal to the sum over the shards, {total}")
         return self
-
-
-class Tool(Strict):
-    """Record what built the dataset."""
-
-    version: str
-    git_commit: str | None
-    runner: str
-
-
-class Parent(Strict):
-    """Name the version this one was appended to."""
-
-    version: Name
-    digest: Sha256
 
 
 class Increment(Strict):
@@ -280,66 +189,9 @@ class Manifest(Strict):
         return next(written, self.features)
 
 
-def content_digest(
-    features: tuple[Feature, ...],
-    layout: RecordLayout,
-    vocabularies: dict[str, Vocabulary],
-    splits: dict[str, Split],
-    increments: tuple[Increment, ...] = (),
-    tables: dict[str, Table] | None = None,
-) -> str:
-    """Return the sha256 of what a trainer would read: the columns, the tokens, the rows in their order.
-
-    Where files lie, when and by what they were built does not count.
-    """
-    document = {
-        "layout": layout.model_dump(),
-        "features": _digested(features),
-        "vocabularies": {name: vocabulary.digest for name, vocabulary in vocabularies.items()},
-        "splits": {name: _digested_shards(split.shards) for name, split in splits.items()},
-    }
-    if tables:
-        document["tables"] = {
-            name: {"features": _digested(table.features), "shards": _digested_shards(table.shards)}
-            for name, table in tables.items()
-        }
-    if increments:
-        place = {increment.version: number for number, increment in enumerate(increments)}
-        document["columns"] = [[feature.column.digested() for feature in held.features] for held in increments]
-        document["increments"] = {
-            name: [place[shard.version] for shard in held.shards] for name, held in splits.items()
-        }
-    return fingerprint(document)
-
-
-def _digested(features: tuple[Feature, ...]) -> list[JsonValue]:
-    return [[feature.role, feature.dtype, feature.vocabulary, feature.column.digested()] for feature in features]
-
-
-def _digested_shards(shards: tuple[Shard, ...]) -> list[JsonValue]:
-    return [[shard.rows, shard.bytes, shard.crc32c] for shard in shards]
-
-
 def _meaning(feature: Feature) -> tuple[Any, ...]:
     stored = ("storage", "lengths", "nullable", "statistics")
     return (*(value for name, value in feature if name not in stored), feature.lengths is None)
-
-
-def vocabulary_digest(oov_buckets: int, columns: tuple[Column, ...], shards: tuple[VocabularyShard, ...]) -> str:
-    """Return the sha256 of a vocabulary's ids: its reserved ids and its tokens in order."""
-    return fingerprint(
-        {
-            "oov_buckets": oov_buckets,
-            "columns": [column.digested() for column in columns],
-            "shards": [[shard.tokens, shard.bytes, shard.crc32c] for shard in shards],
-        }
-    )
-
-
-def fingerprint(document: Any) -> str:
-    """Return the sha256 of a JSON value in canonical form (sorted keys, no blanks, UTF-8)."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def dump_manifest(manifest: Manifest) -> str:

@@ -14,7 +14,7 @@ from penstock_dataprep.cli import main
 from penstock_dataprep.generate import generate
 from penstock_dataprep.storage import is_whole
 from penstock_shared import load_manifest
-from penstock_shared.manifest import Shard
+from penstock_shared.splits import Shard
 
 ROWS = 400_000
 DEADLINE_SECONDS = 120

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock_shared import DataRefused, Manifest, dump_manifest, load_manifest
-from penstock_shared.manifest import content_digest, fingerprint, vocabulary_digest
+from penstock_shared.digests import content_digest, fingerprint, vocabulary_digest
 
 Edit = Callable[[dict[str, Any]], object]
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_dataset import TinyVocabulary
 
-from penstock_shared.manifest import Vocabulary
 from penstock_shared.tokens import hash_token
+from penstock_shared.vocabularies import Vocabulary
 from penstock_training.lookup import Lookup, hash_tokens
 from penstock_training.vocabulary import Tokens
 

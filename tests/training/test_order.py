@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock_shared import Shard, Split
-from penstock_shared.manifest import File
+from penstock_shared.files import File
 from penstock_training.order import BlockTable, Start, epoch_order, start_of_step, window_rows, window_seed
 
 

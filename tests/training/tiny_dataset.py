@@ -22,18 +22,13 @@ from penstock_shared import (
     Vocabulary,
     dump_manifest,
 )
+from penstock_shared.digests import content_digest, vocabulary_digest
+from penstock_shared.files import File
 from penstock_shared.layout import narrowest_integer, narrowest_length
-from penstock_shared.manifest import (
-    Accounting,
-    File,
-    Shuffle,
-    Source,
-    Tool,
-    VocabularyShard,
-    content_digest,
-    vocabulary_digest,
-)
+from penstock_shared.manifest import Accounting, Shuffle
+from penstock_shared.origin import Source, Tool
 from penstock_shared.tokens import FIRST_OOV_ID, first_token_id, hash_token, oov_id
+from penstock_shared.vocabularies import VocabularyShard
 
 TOKENS_PER_BLOCK = 1000
 

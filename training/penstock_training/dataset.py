@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from penstock_shared.digests import content_digest
 from penstock_shared.errors import DataRefused, UserMistake
+from penstock_shared.files import File
 from penstock_shared.layout import BLOCK_INDEX_ENTRY_BYTES
-from penstock_shared.manifest import MANIFEST_NAME, File, Manifest, Split, content_digest, load_manifest
+from penstock_shared.manifest import MANIFEST_NAME, Manifest, load_manifest
+from penstock_shared.splits import Split
 from penstock_shared.strict import nearest
 from penstock_training.order import BlockTable
 

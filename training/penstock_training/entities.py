@@ -9,7 +9,8 @@ import tensorflow as tf
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature
 from penstock_shared.layout import BLOCK_HEADER_BYTES
-from penstock_shared.manifest import Shard, Vocabulary
+from penstock_shared.splits import Shard
+from penstock_shared.vocabularies import Vocabulary
 from penstock_training.dataset import Dataset
 from penstock_training.decode import Values, decode_block
 

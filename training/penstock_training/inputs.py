@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from penstock_shared.errors import UserMistake
 from penstock_shared.features import Feature
-from penstock_shared.manifest import Vocabulary
 from penstock_shared.strict import nearest
+from penstock_shared.vocabularies import Vocabulary
 from penstock_training.dataset import Dataset
 from penstock_training.entities import id_count
 from penstock_training.recipe import Recipe, TwoTower

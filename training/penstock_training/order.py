@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from penstock_shared.manifest import Split
+from penstock_shared.splits import Split
 from penstock_shared.tokens import MASK64, MIX_MULTIPLIERS, MIX_SHIFT, mix64
 
 

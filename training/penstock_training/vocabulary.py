@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from penstock_shared.errors import DataRefused
 from penstock_shared.layout import BLOCK_HEADER_BYTES
-from penstock_shared.manifest import Vocabulary
 from penstock_shared.tokens import FIRST_OOV_ID, first_token_id
+from penstock_shared.vocabularies import Vocabulary
 from penstock_training.dataset import Dataset
 from penstock_training.decode import Values, decode_block
 

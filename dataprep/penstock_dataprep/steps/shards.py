@@ -19,7 +19,8 @@ from penstock_dataprep.staged import Staged
 from penstock_dataprep.storage import is_whole
 from penstock_dataprep.transform import Measures
 from penstock_shared.layout import RecordLayout
-from penstock_shared.manifest import Table, VocabularyShard
+from penstock_shared.manifest import Table
+from penstock_shared.vocabularies import VocabularyShard
 
 # What the notes of finished work hold.
 MAPPED: TypeAdapter[list[tuple[int, mapping.Segment]]] = TypeAdapter(list[tuple[int, mapping.Segment]])

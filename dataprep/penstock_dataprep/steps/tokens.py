@@ -16,7 +16,7 @@ from penstock_dataprep.progress import BOARD
 from penstock_dataprep.split import SPLITS, TRAIN, Splitter
 from penstock_dataprep.staged import Staged, read_rows, read_tokens
 from penstock_dataprep.transform import measure_rows
-from penstock_shared.manifest import VocabularyShard
+from penstock_shared.vocabularies import VocabularyShard
 
 KNOWN_PIECES = "known-by-hash/"
 

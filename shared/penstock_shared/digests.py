@@ -1,0 +1,70 @@
+"""Tell by a digest what a trainer would read, and by a fingerprint what was asked for."""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import JsonValue
+
+from penstock_shared.features import Feature
+from penstock_shared.layout import Column, RecordLayout
+from penstock_shared.manifest import Increment, Table
+from penstock_shared.splits import Shard, Split
+from penstock_shared.vocabularies import Vocabulary, VocabularyShard
+
+
+def content_digest(
+    features: tuple[Feature, ...],
+    layout: RecordLayout,
+    vocabularies: dict[str, Vocabulary],
+    splits: dict[str, Split],
+    increments: tuple[Increment, ...] = (),
+    tables: dict[str, Table] | None = None,
+) -> str:
+    """Return the sha256 of what a trainer would read: the columns, the tokens, the rows in their order.
+
+    Where files lie, when and by what they were built does not count.
+    """
+    document = {
+        "layout": layout.model_dump(),
+        "features": _digested(features),
+        "vocabularies": {name: vocabulary.digest for name, vocabulary in vocabularies.items()},
+        "splits": {name: _digested_shards(split.shards) for name, split in splits.items()},
+    }
+    if tables:
+        document["tables"] = {
+            name: {"features": _digested(table.features), "shards": _digested_shards(table.shards)}
+            for name, table in tables.items()
+        }
+    if increments:
+        place = {increment.version: number for number, increment in enumerate(increments)}
+        document["columns"] = [[feature.column.digested() for feature in held.features] for held in increments]
+        document["increments"] = {
+            name: [place[shard.version] for shard in held.shards] for name, held in splits.items()
+        }
+    return fingerprint(document)
+
+
+def _digested(features: tuple[Feature, ...]) -> list[JsonValue]:
+    return [[feature.role, feature.dtype, feature.vocabulary, feature.column.digested()] for feature in features]
+
+
+def _digested_shards(shards: tuple[Shard, ...]) -> list[JsonValue]:
+    return [[shard.rows, shard.bytes, shard.crc32c] for shard in shards]
+
+
+def vocabulary_digest(oov_buckets: int, columns: tuple[Column, ...], shards: tuple[VocabularyShard, ...]) -> str:
+    """Return the sha256 of a vocabulary's ids: its reserved ids and its tokens in order."""
+    return fingerprint(
+        {
+            "oov_buckets": oov_buckets,
+            "columns": [column.digested() for column in columns],
+            "shards": [[shard.tokens, shard.bytes, shard.crc32c] for shard in shards],
+        }
+    )
+
+
+def fingerprint(document: Any) -> str:
+    """Return the sha256 of a JSON value in canonical form (sorted keys, no blanks, UTF-8)."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
