@@ -9,7 +9,7 @@ from penstock_dataprep.columns import ColumnSpec
 from penstock_dataprep.spec import EntityHashSplit, LeaveLastSplit, Spec
 from penstock_dataprep.storage import dataset_folder, exists, is_local, join, read_bytes
 from penstock_dataprep.targets import Target
-from penstock_shared.digests import content_digest
+from penstock_shared.digests import manifest_digest
 from penstock_shared.errors import DataRefused, UserMistake
 from penstock_shared.manifest import MANIFEST_NAME, Manifest, load_manifest
 from penstock_shared.origin import SourceFile
@@ -31,14 +31,7 @@ def read_parent(path: str) -> Manifest:
     if not exists(path):
         raise UserMistake(f"--append-to {path}: no such file; expected the path of a {MANIFEST_NAME}")
     manifest = load_manifest(read_bytes(path), path)
-    digest = content_digest(
-        manifest.features,
-        manifest.layout,
-        manifest.vocabularies,
-        manifest.splits,
-        manifest.increments,
-        manifest.tables,
-    )
+    digest = manifest_digest(manifest)
     if digest != manifest.digest:
         raise DataRefused(f"{path}: digest: found {manifest.digest}, but its content has {digest}; was it edited?")
     return manifest

@@ -20,7 +20,7 @@ from penstock_dataprep.verify_features import verify_ids, verify_statistics
 from penstock_dataprep.verify_files import expect, verify_file
 from penstock_dataprep.verify_table import verify_table
 from penstock_dataprep.verify_vocabulary import verify_vocabulary
-from penstock_shared.digests import content_digest
+from penstock_shared.digests import manifest_digest
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature
 from penstock_shared.manifest import Certificate, Manifest
@@ -62,14 +62,7 @@ def verify(manifest: Manifest, path: str) -> int:
             name: [checked.moments for checked in own if checked.shard.written_for == name] for name in increment.rules
         }
         claims += _verify_certificate(increment.certificate, moments, where)
-    digest = content_digest(
-        manifest.features,
-        manifest.layout,
-        manifest.vocabularies,
-        manifest.splits,
-        manifest.increments,
-        manifest.tables,
-    )
+    digest = manifest_digest(manifest)
     expect(path, "digest", manifest.digest, digest)
     return claims + 1
 

@@ -8,9 +8,21 @@ from pydantic import JsonValue
 
 from penstock_shared.features import Feature
 from penstock_shared.layout import Column, RecordLayout
-from penstock_shared.manifest import Increment, Table
+from penstock_shared.manifest import Increment, Manifest, Table
 from penstock_shared.splits import Shard, Split
 from penstock_shared.vocabularies import Vocabulary, VocabularyShard
+
+
+def manifest_digest(manifest: Manifest) -> str:
+    """Return the digest of what a manifest describes, to hold against the one it states."""
+    return content_digest(
+        manifest.features,
+        manifest.layout,
+        manifest.vocabularies,
+        manifest.splits,
+        manifest.increments,
+        manifest.tables,
+    )
 
 
 def content_digest(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from penstock_shared.digests import content_digest
+from penstock_shared.digests import manifest_digest
 from penstock_shared.errors import DataRefused, UserMistake
 from penstock_shared.files import File
 from penstock_shared.layout import BLOCK_INDEX_ENTRY_BYTES
@@ -69,14 +69,7 @@ def open_dataset(path: str) -> Dataset:
     if not tf.io.gfile.exists(path):
         raise UserMistake(f"{path}: no such file; give a dataset's {MANIFEST_NAME} or the version folder that holds it")
     manifest = load_manifest(_read(path), path)
-    digest = content_digest(
-        manifest.features,
-        manifest.layout,
-        manifest.vocabularies,
-        manifest.splits,
-        manifest.increments,
-        manifest.tables,
-    )
+    digest = manifest_digest(manifest)
     if digest != manifest.digest:
         raise DataRefused(f"{path}: digest: found {manifest.digest}, but its content has {digest}; was it edited?")
     version_folder = posixpath.dirname(path) or "."
