@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         help="make a version of the rows of this one and, added to them, those that the spec's source names",
     )
 
-    verify = commands.add_parser("verify", help="read every byte of a dataset and check all its manifest claims")
+    verify = commands.add_parser("verify", help="read every byte of a dataset and hold it against its manifest")
     verify.add_argument("manifest", help="path or URL of a manifest.json")
 
     show = commands.add_parser("show", help="print what a dataset holds")

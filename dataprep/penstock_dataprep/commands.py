@@ -47,7 +47,7 @@ def run_build(spec_path: str, root: str, runner_flags: list[str], append_to: str
 
 
 def run_verify(path: str) -> None:
-    """Read every byte of a dataset and check all its manifest claims."""
+    """Read every byte of a dataset and hold it against its manifest."""
     path = plain(path)
     from penstock_dataprep.progress import BOARD, shown
     from penstock_dataprep.verify import verify

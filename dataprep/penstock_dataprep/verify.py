@@ -32,7 +32,9 @@ CERTIFICATE_TOLERANCE = 1e-3  # in z: sums over floats may differ in their last 
 
 
 def verify(manifest: Manifest, path: str) -> int:
-    """Check every claim of a manifest at `path`, and return how many claims were checked.
+    """Check the claims of a manifest at `path`, and return how many claims were checked.
+
+    A vocabulary's coverage and the number of rejected rows are not recomputed.
 
     Raises DataRefused naming the first file, and the byte or field in it, that is not as claimed.
     """

@@ -20,7 +20,7 @@ from penstock_shared.vocabularies import Vocabulary
 
 
 def verify_vocabulary(manifest: Manifest, base: str, name: str) -> int:
-    """Check every claim about a vocabulary and return how many there are. Raises DataRefused naming the file.
+    """Check a vocabulary's tokens and return how many claims that is. Raises DataRefused naming the file.
 
     Only the tokens of the newest version are in order. Where the parent's files are still there, its tokens must have
     the ids they had.
