@@ -3,14 +3,16 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
+EMULATORS := .emulators/.installed
 MEMBERS := shared dataprep training
 # The lock is complete, hence --no-deps; pip's own resolver stumbles over hashed requirements with extras.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check --no-deps
+INSTALL := $(BIN)/$(PIP_INSTALL)
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --only-binary :all: --generate-hashes \
 	--no-emit-index-url --no-strip-extras --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports check lock bench clean
+.PHONY: help setup emulators demo test lint types imports check lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -25,10 +27,17 @@ $(STAMP): requirements/dev.txt $(MEMBERS:%=%/pyproject.toml)
 	$(BIN)/python -m pip check
 	@touch $@
 
+emulators: $(EMULATORS) ## create .emulators with the servers that tests run against
+
+$(EMULATORS): requirements/emulators.txt
+	$(PYTHON) -m venv .emulators
+	.emulators/bin/$(PIP_INSTALL) --require-hashes --only-binary :all: -r requirements/emulators.txt
+	@touch $@
+
 demo: setup ## generate a log, build and verify a dataset, train, evaluate, export, recommend; all in ./demo
 	@examples/demo.sh
 
-test: setup ## run the whole test suite
+test: setup emulators ## run the whole test suite
 	$(BIN)/python -m pytest
 
 lint: setup ## check style and formatting
@@ -46,6 +55,7 @@ check: lint types imports test ## run everything CI runs
 lock: setup ## recompile requirements/*.txt from requirements/*.in to the newest versions that fit
 	cd requirements && ../$(LOCK) dev.in -o dev.txt
 	cd requirements && for name in shared dataprep training benchmarks; do ../$(LOCK) -c dev.txt $$name.in -o $$name.txt || exit 1; done
+	cd requirements && ../$(LOCK) emulators.in -o emulators.txt
 
 bench: setup ## measure preparation against a hand-written script (10M rows; minutes)
 	$(BIN)/python benchmarks/prepare.py

@@ -65,6 +65,15 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def emulators() -> Path:
+    """Return the environment of the servers that stand in for the cloud, or skip the test where it is absent."""
+    folder = Path(os.environ.get("PENSTOCK_EMULATORS", REPOSITORY / ".emulators"))
+    if not (folder / "bin" / "python").exists():
+        pytest.skip(f"no emulators: {folder} is no environment; run make emulators, or set PENSTOCK_EMULATORS")
+    return folder
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """Fail a skipped test under PENSTOCK_CI=1, where everything but the public data sets is installed."""
