@@ -3,7 +3,7 @@
 import html
 from collections.abc import Iterable
 
-from penstock_dataprep.show import show_rows, stored_as
+from penstock_dataprep.show import curve_table, oov_table, show_rows, stored_as
 from penstock_shared.manifest import Manifest
 
 STYLE = """
@@ -63,6 +63,7 @@ def render_card(manifest: Manifest) -> str:
                 for name, held in manifest.vocabularies.items()
             ],
         ),
+        *(_table(*table) for table in (curve_table(manifest), oov_table(manifest)) if table[1]),
         *_tables(manifest),
         "<h2>Files</h2>",
         _table(

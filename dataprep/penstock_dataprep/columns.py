@@ -12,7 +12,10 @@ ID_ROLES = ("user", "item")
 
 
 class VocabularySpec(Strict):
-    """Say which tokens get an id of their own, and over which rows they are counted."""
+    """Say which tokens get an id of their own, and over which rows they are counted.
+
+    Copies that `duplicates: drop` leaves out later are counted.
+    """
 
     min_count: Annotated[int, Field(ge=1)] = 1
     max_size: Annotated[int, Field(ge=1)] | None = None

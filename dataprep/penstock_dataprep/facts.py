@@ -131,10 +131,7 @@ class Facts:
         first = rejects.slice(0, EXAMPLES_KEPT).to_pylist()
         return cls(
             read=valid.num_rows + rejects.num_rows,
-            rejected=Counter(
-                f"{column} {reason}" if column else reason
-                for column, reason in zip(rejects["column"].to_pylist(), rejects["reason"].to_pylist(), strict=True)
-            ),
+            rejected=reasons(rejects),
             examples=tuple((row["file"], row["row"], row["column"], row["reason"], row["value"]) for row in first),
             features={target.name: FeatureFacts.of(valid.column(target.name), target) for target in targets},
             times=None if times is None else Histogram.of(times, TIME_BUCKETS),
@@ -157,6 +154,14 @@ class Facts:
             reject_files=tuple(sorted(self.reject_files + other.reject_files, key=lambda file: file.path)),
             copies=self.copies + other.copies,
         )
+
+
+def reasons(rejects: pa.RecordBatch | pa.Table) -> Counter[str]:
+    """Return the rejected rows by reason, which names the column where one is at fault."""
+    found = pa.table({name: rejects[name] for name in ("column", "reason")}).group_by(["column", "reason"])
+    counted = found.aggregate([([], "count_all")]).to_pylist()
+    names = (f"{row['column']} {row['reason']}" if row["column"] else row["reason"] for row in counted)
+    return Counter(dict(zip(names, (row["count_all"] for row in counted), strict=True)))
 
 
 def share(part: float, whole: float) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from penstock_dataprep.facts import share
 from penstock_dataprep.shard import WrittenShard
 from penstock_dataprep.sketch import merge_sketches, statistics
 from penstock_dataprep.storage import join, read_bytes, write_bytes
@@ -91,6 +92,12 @@ def merged_sketches(listings: Iterable[Listing]) -> dict[str, FeatureSketch]:
     return {name: merge_sketches([sketches[name] for sketches in held]) for name in names}
 
 
+def oov_shares(sketches: list[dict[str, FeatureSketch]]) -> dict[str, float]:
+    """Return, by feature with a vocabulary, the share of the values in some shards that are outside of it."""
+    merged = {name: merge_sketches([held[name] for held in sketches]) for name in (sketches[0] if sketches else ())}
+    return {name: share(held.oov, held.values) for name, held in merged.items() if held.oov is not None}
+
+
 def measured(features: tuple[Feature, ...], listings: Iterable[Listing]) -> tuple[Feature, ...]:
     """Return the features with their statistics over all rows of some listings."""
     merged = merged_sketches(listings)
@@ -115,5 +122,6 @@ def write_split(listing: Listing, name: str, base: str, version: str) -> Split:
         bytes=sum(shard.bytes for shard in shards),
         shards=shards,
         block_index=File(path=path, bytes=size, crc32c=crc32c),
+        oov_share=oov_shares([listed.sketches for listed in listing.members]),
         statistics=File(path=statistics_path, bytes=held[0], crc32c=held[1]),
     )

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from penstock_dataprep.blocks import Values, encode_block
 from penstock_dataprep.columns import VocabularySpec
+from penstock_dataprep.coverage import CountLevels
 from penstock_dataprep.facts import share
 from penstock_dataprep.hashing import string_buffers
 from penstock_dataprep.scratch import Scratch
@@ -18,7 +19,7 @@ from penstock_shared.digests import vocabulary_digest
 from penstock_shared.errors import DataRefused
 from penstock_shared.layout import Column, narrowest_integer, narrowest_length
 from penstock_shared.tokens import first_token_id
-from penstock_shared.vocabularies import Ancestor, Vocabulary, VocabularyShard
+from penstock_shared.vocabularies import Ancestor, CoveragePoint, Vocabulary, VocabularyShard
 
 TOKENS_PER_SHARD = 1 << 22
 TOKENS_PER_BLOCK = 1 << 16
@@ -50,6 +51,7 @@ class Numbering:
     tokens: int
     counted: int
     covered: int
+    curve: tuple[CoveragePoint, ...]
     pieces: tuple[Piece, ...]
     columns: tuple[Column, ...]
     ranks: tuple[tuple[str, int, int], ...]
@@ -89,6 +91,7 @@ class Numbering:
             counted_over=self.rules.of,
             counted_values=self.counted,
             coverage=share(self.covered, self.counted),
+            curve=self.curve,
             shared_by=self.shared_by,
             columns=self.columns,
             shards=shards,
@@ -114,15 +117,14 @@ def number(
     """
     ordered = sorted(ranges, key=lambda held: held.number)
     limit = rules.max_size or LARGEST_SIZE
-    pieces, rank, covered = [], 0, 0
+    pieces, rank, levels = [], 0, []
     for held in ordered:
         kept = min(held.tokens, limit - rank)
         if kept > 0:
             piece = Piece(held.file, 0, kept, rank)
             pieces.append(piece)
             rank += kept
-            whole = kept == held.tokens
-            covered += held.counted if whole else int(read_pieces((piece,), scratch).column("count").to_numpy().sum())
+            levels.append(CountLevels.of(scratch.read_batch(held.file).column("count").to_numpy()[:kept]))
     if first_token_id(rules.oov_buckets) + rank > LARGEST_SIZE:
         raise DataRefused(f"columns.{vocabulary}.vocabulary: {rank} tokens do not fit int32 ids; raise min_count")
     counted = sum(held.counted for held in ranges) + sum(partition.below for partition in partitions)
@@ -132,6 +134,7 @@ def number(
         covered_before = sum(held.counted for held in ordered[: len(parent.shards)]) - added
         counted += parent.counted_values - covered_before
         ancestors = (*parent.ancestors, Ancestor(tokens=parent.tokens, digest=parent.digest))
+    merged = CountLevels.merge(levels)
     return Numbering(
         vocabulary=vocabulary,
         rules=rules,
@@ -139,7 +142,8 @@ def number(
         shared_by=shared_by,
         tokens=rank,
         counted=counted,
-        covered=covered,
+        covered=merged.total,
+        curve=merged.curve(counted),
         pieces=tuple(pieces),
         columns=_columns(token_dtype, ordered),
         ranks=tuple((held.ranks_file, piece.rank, piece.stop) for held, piece in zip(ordered, pieces, strict=False)),

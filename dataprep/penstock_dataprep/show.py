@@ -63,6 +63,7 @@ def describe(manifest: Manifest) -> str:
                 for name, held in manifest.vocabularies.items()
             ],
         ),
+        *_tokens(manifest),
         *_tables(manifest),
         "",
         text_table(
@@ -96,6 +97,40 @@ def stored_as(feature: Feature) -> str:
 def show_rows(split: Split) -> str:
     """Return the source rows of a split, and the sequences that hold them."""
     return f"{split.source_rows:,} in {split.rows:,} sequences" if split.holds_sequences else f"{split.rows:,}"
+
+
+def curve_table(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return a header and, by vocabulary, the coverage of its most frequent 1, 10, 100, ... and all tokens."""
+    curves = {
+        name: {point.tokens: point.coverage for point in held.curve} for name, held in manifest.vocabularies.items()
+    }
+    most = max((max(curve, default=0) for curve in curves.values()), default=0)
+    places = [10**power for power in range(len(str(most))) if 10**power < most]
+    rows = [
+        (name, *(f"{curve[place]:.2%}" if place in curve else "" for place in places), f"{max(curve.values()):.2%}")
+        for name, curve in curves.items()
+        if curve
+    ]
+    return ("coverage of the first", *(f"{place:,}" for place in places), "all"), rows
+
+
+def oov_table(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return a header and, by feature, the share of its values outside the vocabulary in each split."""
+    names = [feature.name for feature in manifest.features if feature.vocabulary is not None]
+    rows = [
+        (
+            name,
+            *(f"{split.oov_share[name]:.4%}" if name in split.oov_share else "" for split in manifest.splits.values()),
+        )
+        for name in names
+    ]
+    return ("out of vocabulary", *manifest.splits), rows
+
+
+def _tokens(manifest: Manifest) -> list[str]:
+    """Return the lines about coverage and values outside of vocabularies, none where there are none."""
+    found = [table for table in (curve_table(manifest), oov_table(manifest)) if table[1]]
+    return [line for header, rows in found for line in ("", text_table(header, rows))]
 
 
 def _tables(manifest: Manifest) -> list[str]:

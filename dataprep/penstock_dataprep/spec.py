@@ -141,6 +141,8 @@ class OutputSpec(Strict):
 class Spec(Strict):
     """Hold everything that decides what a dataset contains.
 
+    `duplicates: drop` leaves out all but one of equal rows when shards are written. Tokens are counted, and a split by
+    time is cut, before that: `min_count`, `max_size` and the fractions are over rows with their copies.
     A build that is appended lists the shards of the newest `keep_last` builds, its own among them, or of all.
     """
 

@@ -6,6 +6,7 @@ from penstock_dataprep.storage import join, read_bytes
 from penstock_dataprep.tfrecord import unframe
 from penstock_dataprep.verify_features import verify_ids, verify_statistics
 from penstock_dataprep.verify_files import expect, verify_file
+from penstock_dataprep.verify_rejects import verify_rejects
 from penstock_shared.manifest import Manifest
 from penstock_shared.sketches import FeatureSketch
 from penstock_shared.splits import Shard
@@ -19,7 +20,8 @@ def verify_table(manifest: Manifest, base: str, name: str) -> int:
     for feature in table.features:
         found = statistics(feature, merge_sketches([sketch[feature.name] for sketch in sketches]))
         claims += verify_statistics(feature, found, f"table {name}")
-    return claims + sum(verify_file(base, file) for file in table.rejects)
+    expect(f"table {name}", "source.rows", table.source.rows, table.accounting.read)
+    return claims + 1 + verify_rejects(table.rejects, table.accounting, base, f"table {name}")
 
 
 def _verify_shard(manifest: Manifest, base: str, name: str, shard: Shard) -> dict[str, FeatureSketch]:

@@ -1,4 +1,4 @@
-"""Check a vocabulary's tokens: their number, their order, that all are distinct and kept the ids they had."""
+"""Check a vocabulary's tokens: number, order, coverage, that all are distinct and kept the ids they had."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock_dataprep.blocks import decode_block
+from penstock_dataprep.coverage import CountLevels
+from penstock_dataprep.facts import share
 from penstock_dataprep.hashing import hash_tokens
 from penstock_dataprep.known import to_array
 from penstock_dataprep.storage import exists, join, read_bytes
@@ -19,19 +21,23 @@ from penstock_shared.tokens import first_token_id
 from penstock_shared.vocabularies import Vocabulary
 
 
-def verify_vocabulary(manifest: Manifest, base: str, name: str) -> int:
-    """Check a vocabulary's tokens and return how many claims that is. Raises DataRefused naming the file.
+def verify_vocabulary(manifest: Manifest, base: str, name: str) -> tuple[int, np.ndarray]:
+    """Check a vocabulary's tokens; return how many claims that is, and each token's count. Raises DataRefused.
 
     Only the tokens of the newest version are in order. Where the parent's files are still there, its tokens must have
-    the ids they had.
+    the ids they had. Coverage is held against the counts and `counted_values`, both of which verify_counts checks.
     """
     held = manifest.vocabularies[name]
     last: pa.RecordBatch | None = None
     hashes: list[np.ndarray] = [np.zeros(0, np.uint64)]
+    counts: list[np.ndarray] = [np.zeros(0, np.int64)]
+    levels: list[CountLevels] = []
     total = 0
     for path, entries in _read(held, base):
         _check_counts(entries, held.min_count, path)
         hashes.append(hash_tokens(entries.column("token")))
+        counts.append(entries.column("count").to_numpy())
+        levels.append(CountLevels.of(counts[-1]))
         newest = entries.slice(max(0, held.first_ordered - total))
         total += entries.num_rows
         if newest.num_rows:
@@ -39,11 +45,17 @@ def verify_vocabulary(manifest: Manifest, base: str, name: str) -> int:
             last = newest.slice(newest.num_rows - 1)
     where = f"vocabulary {name}"
     expect(where, "tokens", held.tokens, total)
+    if held.max_size is not None and total > held.max_size:
+        expect(where, "max_size", held.max_size, total)
     expect(where, "size", held.size, first_token_id(held.oov_buckets) + total)
     expect(where, "digest", held.digest, vocabulary_digest(held.oov_buckets, held.columns, held.shards))
     found = np.concatenate(hashes)
     expect(where, "distinct tokens", total, len(np.unique(found)))
-    return 3 * len(held.shards) + 4 + _check_ids_kept(manifest, base, name, found)
+    merged = CountLevels.merge(levels)
+    expect(where, "coverage", held.coverage, share(merged.total, held.counted_values))
+    expect(where, "curve", held.curve, merged.curve(held.counted_values))
+    claims = 3 * len(held.shards) + 7 + len(held.curve)
+    return claims + _check_ids_kept(manifest, base, name, found), np.concatenate(counts)
 
 
 def _read(held: Vocabulary, base: str) -> Iterator[tuple[str, pa.RecordBatch]]:

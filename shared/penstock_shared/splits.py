@@ -1,6 +1,8 @@
 """List the shards of a split, and hold their numbers to adding up."""
 
-from pydantic import model_validator
+from typing import Annotated
+
+from pydantic import Field, model_validator
 
 from penstock_shared.files import Count, File
 from penstock_shared.strict import Strict
@@ -34,7 +36,10 @@ class Shard(File):
 
 
 class Split(Strict):
-    """List the shards of one split in order, and say by which rule rows came to it."""
+    """List the shards of one split in order, and say by which rule rows came to it.
+
+    `oov_share` is, by feature with a vocabulary, the share of its values in the split that are outside the vocabulary.
+    """
 
     rule: str
     rows: Count
@@ -43,6 +48,7 @@ class Split(Strict):
     shards: tuple[Shard, ...]
     block_index: File
     statistics: File | None = None
+    oov_share: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _adds_up(self) -> "Split":

@@ -22,13 +22,21 @@ class Ancestor(Strict):
     digest: Sha256
 
 
+class CoveragePoint(Strict):
+    """Say which share of the counted values the `tokens` most frequent tokens cover."""
+
+    tokens: Annotated[int, Field(ge=1)]
+    coverage: Annotated[float, Field(ge=0, le=1)]
+
+
 class Vocabulary(Strict):
     """Describe the ids of a vocabulary and where its tokens and counts are.
 
     `size` is the number of ids, reserved ones included: the rows of an embedding table. `coverage` is the share
-    of counted values that are in the vocabulary. `columns` lay out the token and the count in a block; a string
-    token is a list of UTF-8 bytes. A vocabulary with `encoding: hash` has no tokens: every value falls in an
-    out-of-vocabulary bucket.
+    of the `counted_values` that are in the vocabulary, `curve` the share that its most frequent tokens cover, ever more
+    of them up to all. Values are counted before `duplicates: drop` removes rows: those of the copies are among them.
+    `columns` lay out the token and the count in a block; a string token is a list of UTF-8 bytes. A vocabulary with
+    `encoding: hash` has no tokens: every value falls in an out-of-vocabulary bucket.
 
     A vocabulary that grew by appends has an ancestor for each, oldest first; `parent` is the digest of the last.
     The tokens that a version added follow those of its ancestors, among themselves by descending count in that
@@ -45,6 +53,7 @@ class Vocabulary(Strict):
     counted_over: Literal["train", "all"]
     counted_values: Count
     coverage: Annotated[float, Field(ge=0, le=1)]
+    curve: tuple[CoveragePoint, ...] = ()
     shared_by: tuple[str, ...]
     columns: tuple[Column, ...]
     shards: tuple[VocabularyShard, ...]

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 from logs import Built, run
 
+from penstock_dataprep.facts import share
+
 
 @pytest.fixture
 def dataset(rich_build: tuple[pa.Table, Built], tmp_path: Path) -> Path:
@@ -116,6 +118,25 @@ def _move_rows_between_splits(document: dict[str, Any]) -> None:
         document["splits"][name]["shards"][0]["rows"] += by
 
 
+def _exchange_reasons(document: dict[str, Any]) -> None:
+    rejected = document["accounting"]["rejected"]
+    rejected["rating null"] += 1
+    rejected["rating range"] -= 1
+
+
+def _invent_reason(document: dict[str, Any]) -> None:
+    rejected = document["accounting"]["rejected"]
+    rejected["user_id null"] = rejected.pop("rating null")
+
+
+def _count_more(document: dict[str, Any]) -> None:
+    # Coverage still follows from what is counted, so only the rows can tell.
+    held = document["vocabularies"]["user_id"]
+    before, held["counted_values"] = held["counted_values"], held["counted_values"] * 2
+    for place in (held, *held["curve"]):
+        place["coverage"] = share(round(place["coverage"] * before), 2 * before)
+
+
 FALSE_CLAIMS = {
     "rows of a split": (_set("splits.train.rows", more), "splits.train: .*rows equal to the sum over the shards"),
     "rows of two shards": (_move_rows, "rows: found|has .* rows, expected"),
@@ -129,6 +150,16 @@ FALSE_CLAIMS = {
     "shard tokens": (_set("vocabularies.user_id.shards.0.tokens", more), "tokens: found"),
     "min_count": (_set("vocabularies.item_id.min_count", lambda _: 1000), "below min_count 1000"),
     "oov buckets": (_set("vocabularies.user_id.oov_buckets", more), "vocabulary user_id: size: found"),
+    "max_size": (_set("vocabularies.user_id.max_size", lambda _: 1), "vocabulary user_id: max_size: found"),
+    "coverage": (_set("vocabularies.item_id.coverage", lambda share: share / 2), "item_id: coverage: found"),
+    "curve": (_set("vocabularies.item_id.curve.1.coverage", lambda share: share / 2), "item_id: curve: found"),
+    "no curve": (_set("vocabularies.item_id.curve", lambda _: []), "item_id: curve: found"),
+    "oov share": (_set("splits.test.oov_share.user_id", lambda share: share / 2), "oov_share: found"),
+    "counted over": (_set("vocabularies.user_id.counted_over", lambda _: "all"), "but occurs .* times in the rows"),
+    "rows of the source": (_set("source.rows", more), "source.rows: found"),
+    "reason of a reject": (_exchange_reasons, "rows in the rejects files: rating null: found"),
+    "invented reject": (_invent_reason, "rows in the rejects files: rating null: found"),
+    "values counted": (_count_more, "vocabulary user_id: counted_values: found"),
     "rows per block": (_set("layout.rows_per_block", more), "rows, expected 65"),
     "storage": (_set("features.7.storage", lambda _: "u8"), "bytes more than its|too short"),
     "shuffle certificate": (_set("shuffle.certificate.z.train.serial timestamp", more), "serial timestamp: found"),
