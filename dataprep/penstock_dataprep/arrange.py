@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from penstock_dataprep.cells import content
 from penstock_dataprep.events import KEY, SPLIT, TIME
 from penstock_dataprep.hashing import fold_lists, mix64
 from penstock_dataprep.mapping import Segment
 from penstock_dataprep.scratch import Scratch
-from penstock_dataprep.shard import content
 from penstock_dataprep.spec import Spec
 from penstock_dataprep.split import SPLITS
 from penstock_dataprep.staged import PLACE

@@ -5,10 +5,12 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from penstock_shared.errors import DataRefused
 from penstock_shared.layout import BLOCK_HEADER_BYTES, WIDTH_BYTES, Column
 
+U24 = np.dtype([("low", "<u2"), ("high", "u1")])
 PLAIN_DTYPES: dict[str, str] = {"u8": "<u1", "u16": "<u2", "u32": "<u4", "i64": "<i8", "f16": "<f2", "f32": "<f4"}
 
 
@@ -32,6 +34,17 @@ class Values:
             return Values(self.numbers[start:stop], None, present)
         edges = self._edges
         return Values(self.numbers[edges[start] : edges[stop]], self.lengths[start:stop], present)
+
+    @classmethod
+    def of(cls, array: pa.Array) -> "Values":
+        """Return the values of an Arrow column of numbers, lists or vectors."""
+        if pa.types.is_list(array.type):
+            return cls(array.flatten().to_numpy(), np.diff(array.offsets.to_numpy()))
+        if pa.types.is_fixed_size_list(array.type):
+            return cls(array.flatten().to_numpy().reshape(len(array), array.type.list_size))
+        if array.null_count:
+            return cls(array.fill_null(0).to_numpy(), present=array.is_valid().to_numpy(zero_copy_only=False))
+        return cls(array.to_numpy())
 
     @classmethod
     def concatenate(cls, pieces: list["Values"]) -> "Values":
@@ -114,7 +127,9 @@ def encode_numbers(numbers: np.ndarray, storage: str) -> bytes:
     """Return `numbers` in little-endian `storage` width; they must fit, which the caller has measured."""
     numbers = numbers.reshape(-1)
     if storage == "u24":
-        return np.ascontiguousarray(numbers.astype("<u4", copy=False)).view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+        wide, packed = numbers.astype("<u4", copy=False), np.empty(len(numbers), U24)
+        packed["low"], packed["high"] = wide, wide >> 16
+        return packed.tobytes()
     if storage == "bf16":
         # Measured to be exact, so the low half of the float32 is zero and cutting it loses nothing.
         return np.ascontiguousarray(numbers.astype("<f4", copy=False)).view("<u2")[1::2].tobytes()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import get_args
 
+from penstock_dataprep.cells import cells_per_shard
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.shuffle import shard_count
@@ -19,12 +20,13 @@ from penstock_shared.transforms import Transform, ids_made
 class Design:
     """Hold the columns of a block, and the number of shards of each split; shards are numbered through the splits.
 
-    `transforms` holds the settled transforms, by column.
+    `transforms` holds the settled transforms, by column. Rows are dealt to shards in `cells` cells each (see cells.py).
     """
 
     columns: tuple[Column, ...]
     shards: dict[str, int]
     transforms: dict[str, Transform]
+    cells: int
 
     def first_shard(self, split: str) -> int:
         """Return the number of the first shard of a split."""
@@ -70,7 +72,8 @@ def make_design(
         for split in SPLITS
         if split in wanted_splits(spec.split)
     }
-    return Design(columns, shards, transforms)
+    largest = max((rows_per_split.get(split, 0) // count for split, count in shards.items() if count), default=0)
+    return Design(columns, shards, transforms, cells_per_shard(largest, sum(shards.values())))
 
 
 def make_features(targets: tuple[Target, ...], design: Design, facts: Facts) -> tuple[Feature, ...]:

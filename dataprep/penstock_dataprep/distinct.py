@@ -5,23 +5,30 @@ import zlib
 
 import numpy as np
 
-from penstock_dataprep.hashing import mix64
+from penstock_dataprep.hashing import CHUNK, mix64
 
 REGISTER_BITS = 12  # 4,096 registers: a standard error of 1.6 %
 REGISTERS = 1 << REGISTER_BITS
+RANK_BITS = np.uint64(6)
+REST = np.uint64((1 << (64 - REGISTER_BITS)) - 1)
+FLOAT64_FRACTION_BITS, FLOAT64_BIAS = 52, 1023
 
 
 def count_registers(values: np.ndarray) -> np.ndarray:
     """Return the uint8 registers of an integer array."""
-    words = values.astype(np.int64).view(np.uint64).copy()
-    mix64(words)
-    # A float64's exponent is the place of a word's highest bit; the lowest bit set stops a rank past 64 - 12.
-    rest = (words << np.uint64(REGISTER_BITS)) >> np.uint64(REGISTER_BITS) | np.uint64(1)
-    highest = np.frexp(rest.astype(np.float64))[1]
-    ranks = (64 - REGISTER_BITS + 1 - np.minimum(highest, 64 - REGISTER_BITS)).astype(np.uint8)
-    registers = np.zeros(REGISTERS, np.uint8)
-    np.maximum.at(registers, (words >> np.uint64(64 - REGISTER_BITS)).astype(np.int64), ranks)
-    return registers
+    seen = np.zeros(REGISTERS << int(RANK_BITS), bool)
+    for start in range(0, len(values), CHUNK):
+        words = values[start : start + CHUNK].astype(np.int64).view(np.uint64)
+        mix64(words)
+        pairs = (words >> np.uint64(64 - REGISTER_BITS) << RANK_BITS).view(np.int64)
+        # The exponent of a float64, which holds 52 bits exactly, is the place of a word's highest bit; the lowest bit
+        # set stops a rank past 64 - 12.
+        rest = (words & REST | np.uint64(1)).view(np.int64).astype(np.float64).view(np.int64)
+        pairs += 64 - REGISTER_BITS + FLOAT64_BIAS - (rest >> FLOAT64_FRACTION_BITS)
+        seen[pairs] = True
+    ranks = seen.reshape(REGISTERS, -1)
+    largest = ranks.shape[1] - 1 - np.argmax(ranks[:, ::-1], axis=1)
+    return np.where(ranks.any(axis=1), largest, 0).astype(np.uint8)
 
 
 def estimate(registers: np.ndarray) -> int:

@@ -16,6 +16,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from penstock_dataprep.job import Job
+from penstock_dataprep.memory import keep_freed_memory
 from penstock_dataprep.refusal import reporting
 
 StepFunction = Callable[..., Iterator[Any]]
@@ -40,6 +41,7 @@ class ThreadedStep(Step):
 
     def setup(self) -> None:
         """Start the threads."""
+        keep_freed_memory()
         self._pool = ThreadPoolExecutor(THREADS)
 
     def teardown(self) -> None:

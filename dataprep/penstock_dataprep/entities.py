@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from penstock_dataprep.blocks import encode_block
+from penstock_dataprep.blocks import Values, encode_block
 from penstock_dataprep.columns import NullDefault
 from penstock_dataprep.design import make_column, make_feature
 from penstock_dataprep.facts import Facts, FeatureFacts
 from penstock_dataprep.job import Job
 from penstock_dataprep.mapping import Segment, map_columns
-from penstock_dataprep.numbering import Numbering, token_index, token_of
-from penstock_dataprep.shard import to_values
+from penstock_dataprep.numbering import Numbering, find_ids, token_of
 from penstock_dataprep.sketch import sketch_feature
 from penstock_dataprep.staged import PLACE, Staged, read_rows, read_tokens, stage
 from penstock_dataprep.storage import join, write_bytes
@@ -116,8 +115,8 @@ def map_entities(
     """Write a staged batch's entities by shard; return (shard number, segment) pairs and how many have no id."""
     rows = read_rows(staged, job.targets, job.scratch)
     key = job.targets[0]
-    _, hashes = read_tokens(staged, key.name, job.scratch)
-    ids = token_index(numberings[key.name], job.scratch).find(hashes)[rows.columns[key.name].numbers]
+    tokens, hashes = read_tokens(staged, key.name, job.scratch)
+    ids = find_ids(numberings[key.name], tokens, hashes, job.scratch)[rows.columns[key.name].numbers]
     time = next((target.name for target in job.targets if target.role == "time"), None)
     moments = np.zeros(staged.rows, np.int64) if time is None else rows.columns[time].numbers
     columns = map_columns(staged, rows, job.targets[1:], design.columns, design.transforms, numberings, job.scratch)
@@ -148,7 +147,7 @@ def write_table_shard(
     rows = min(design.rows - first, design.rows_per_shard)
     taken = np.full(rows, table.num_rows - 1)
     taken[entities.column(ID).to_numpy()[chosen] - first] = chosen
-    values = [to_values(table.column(column.name).take(pa.array(taken))) for column in design.columns]
+    values = [Values.of(table.column(column.name).take(pa.array(taken))) for column in design.columns]
     path = f"{job.version}/tables/{job.table}/{number:05d}-of-{design.shards:05d}.tfrecord"
     rows_per_block = job.spec.output.rows_per_block
 

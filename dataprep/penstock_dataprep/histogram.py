@@ -38,11 +38,16 @@ class Histogram:
         low, high = int(values.min()), int(values.max())
         shift = max(0, (high - low).bit_length() - COUNTED_BITS)
         first = low >> shift
-        counts = np.bincount((values >> shift) - first)
+        places = (values >> shift) - first
+        counts = np.bincount(places)
         buckets = np.flatnonzero(counts)
         if shift == 0 or len(buckets) > limit:
             return cls(limit, shift, buckets + first, counts[buckets])._settled()
         # So few buckets that a smaller shift might do: count the values themselves.
+        held = np.empty(len(counts), np.int64)
+        held[places] = values
+        if np.array_equal(held[places], values):
+            return cls(limit, 0, held[buckets], counts[buckets])
         return cls(limit, 0, *np.unique(values, return_counts=True))._settled()
 
     def merge(self, other: "Histogram") -> "Histogram":

@@ -5,19 +5,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock_dataprep.blocks import Values, decode_block
-from penstock_dataprep.hashing import hash_tokens
+from penstock_dataprep.counting import count_table, shared_hashes
+from penstock_dataprep.hashing import fingerprint_tokens
+from penstock_dataprep.sorting import argsort_words
 from penstock_dataprep.storage import join, read_bytes
 from penstock_dataprep.tfrecord import unframe
-from penstock_dataprep.token_index import ABSENT, Table
 from penstock_dataprep.verify_files import verify_file
-from penstock_dataprep.vocabulary import collision, count_table
 from penstock_shared.vocabularies import Vocabulary
 
 EMPTY = np.zeros(0, np.int64)
 
 
 def read_tokens(vocabulary: Vocabulary, position: int, base: str) -> pa.RecordBatch:
-    """Return the (token, hash, count, rank) rows of one file of a vocabulary in dataset folder `base`.
+    """Return the (token, hash, check, count, rank) rows of one file of a vocabulary in dataset folder `base`.
 
     The rank counts from 0 over all files. Raises DataRefused for a file that is not as its entry says.
     """
@@ -31,7 +31,8 @@ def read_tokens(vocabulary: Vocabulary, position: int, base: str) -> pa.RecordBa
         counts.append(count.numbers)
     merged = pa.concat_arrays(tokens)
     first = sum(before.tokens for before in vocabulary.shards[:position])
-    table = count_table(merged, hash_tokens(merged), np.concatenate(counts))
+    hashes, checks = fingerprint_tokens(merged)
+    table = count_table(merged, pa.array(hashes), pa.array(checks), np.concatenate(counts))
     ranks = pa.array(np.arange(first, first + len(merged), dtype=np.uint32))
     return pa.RecordBatch.from_arrays([*table.columns, ranks], names=[*table.schema.names, "rank"])
 
@@ -46,34 +47,35 @@ def to_array(token: Values) -> pa.Array:
     )
 
 
-def part(
-    counted: pa.RecordBatch, known: pa.RecordBatch, bits: int, where: str
-) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+def part(counted: pa.RecordBatch, known: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch, tuple[int, ...]]:
     """Part the counts of one hash partition into those of new tokens, and (rank, count) of the known ones by rank.
 
-    Both batches hold distinct hashes with the same `bits` leading bits. Raises DataRefused when a new token has the
-    hash of another, known one.
+    Also returns the hashes that several of all these tokens have. `counted` is in the order of hashes.
     """
-    index = Table.build(known.column("hash").to_numpy(), np.arange(1, known.num_rows + 1), bits)
-    found = index.find(counted.column("hash").to_numpy())
-    is_known = found != ABSENT
-    at = pa.array(found[is_known] - 1)
-    old = counted.filter(pa.array(is_known))
-    tokens, same = old.column("token"), known.column("token").take(at)
-    differs = np.flatnonzero(pc.not_equal(tokens, same).to_numpy(zero_copy_only=False))
-    if len(differs):
-        raise collision(where, same[int(differs[0])].as_py(), tokens[int(differs[0])].as_py())
-    ranks = known.column("rank").take(at)
-    added = pa.RecordBatch.from_arrays([ranks, old.column("count")], names=["rank", "count"])
-    return counted.filter(pa.array(~is_known)), added.take(pc.sort_indices(ranks))
+    known = known.take(pa.array(argsort_words(known.column("hash").to_numpy())))
+    hashes, known_hashes = counted.column("hash").to_numpy(), known.column("hash").to_numpy()
+    at = np.searchsorted(known_hashes, hashes)
+    at[at == len(known_hashes)] = 0
+    is_known = known_hashes[at] == hashes if len(known_hashes) else np.zeros(len(hashes), bool)
+    checks, known_checks = counted.column("check").to_numpy(), known.column("check").to_numpy()
+    shared = shared_hashes(hashes) + shared_hashes(known_hashes)
+    if shared or (checks[is_known] != known_checks[at[is_known]]).any():
+        places = pc.index_in(counted.column("token"), value_set=known.column("token"))
+        is_known = places.is_valid().to_numpy(zero_copy_only=False)
+        at = places.fill_null(0).to_numpy(zero_copy_only=False)
+        shared = shared_hashes(np.sort(np.concatenate([hashes[~is_known], known_hashes])))
+    ranks = known.column("rank").take(pa.array(at[is_known]))
+    old = counted.column("count").filter(pa.array(is_known))
+    added = pa.RecordBatch.from_arrays([ranks, old], names=["rank", "count"])
+    return counted.filter(pa.array(~is_known)), added.take(pc.sort_indices(ranks)), shared
 
 
 def add_counts(table: pa.RecordBatch, added: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """Return the (token, hash, count) rows of read_tokens with the counts that `added` holds, each in order of rank."""
+    """Return the (token, hash, check, count) rows of read_tokens with the counts of `added`, each in order of rank."""
     counts = table.column("count").to_numpy().copy()
     first = table.column("rank")[0].as_py()
     for batch in added:
         ranks = batch.column("rank").to_numpy()
         start, stop = np.searchsorted(ranks, [first, first + len(counts)])
         counts[ranks[start:stop] - first] += batch.column("count").to_numpy()[start:stop]
-    return count_table(table.column("token"), table.column("hash").to_numpy(), counts)
+    return count_table(table.column("token"), table.column("hash"), table.column("check"), counts)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from penstock_dataprep.design import Design
-from penstock_dataprep.numbering import Numbering, token_index
+from penstock_dataprep.numbering import Numbering, find_ids
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.shuffle import shard_of
 from penstock_dataprep.split import SPLITS, Splitter
@@ -87,8 +87,8 @@ def map_columns(
 
 def _ids(staged: Staged, target: Target, codes: np.ndarray, numbering: Numbering, scratch: Scratch) -> np.ndarray:
     """Return the id of each code."""
-    _, hashes = read_tokens(staged, target.name, scratch)
-    ids = token_index(numbering, scratch).find(hashes)
+    tokens, hashes = read_tokens(staged, target.name, scratch)
+    ids = find_ids(numbering, tokens, hashes, scratch)
     is_oov = ids == ABSENT
     buckets = (hashes[is_oov] >> np.uint64(1)).astype(np.int64) % numbering.rules.oov_buckets
     ids[is_oov] = FIRST_OOV_ID + buckets
@@ -107,21 +107,21 @@ def _to_arrow(numbers: np.ndarray, held: StagedColumn, column: Column) -> pa.Arr
 
 
 def deal(assigned: np.ndarray, places: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (row order by shard, the shard numbers that occur, the edges between them in that order).
+    """Return (row order by shard and cell, the shard numbers that occur, the edges between them in that order).
 
     `assigned` is each row's position in SPLITS, `places` its uint64 place in the global order.
     """
-    counts = np.array([design.shards.get(split, 0) for split in SPLITS])
-    firsts = np.cumsum(counts) - counts
+    cells = np.array([design.shards.get(split, 0) * design.cells for split in SPLITS])
+    firsts = np.cumsum(cells) - cells
     numbers = np.empty(len(assigned), np.int64)
     for split in range(len(SPLITS)):
         members = np.flatnonzero(assigned == split)
-        numbers[members] = firsts[split] + shard_of(places[members], int(counts[split]))
-    total = int(counts.sum())
+        numbers[members] = firsts[split] + shard_of(places[members], int(cells[split]))
+    total = int(cells.sum())
     # numpy sorts 8- and 16-bit keys by radix, in linear time.
     order = np.argsort(
         numbers.astype(np.uint8 if total < 2**8 else np.uint16 if total < 2**16 else np.uint32), kind="stable"
     )
-    sizes = np.bincount(numbers, minlength=total)
+    sizes = np.bincount(numbers, minlength=total).reshape(-1, design.cells).sum(axis=1)
     found = np.flatnonzero(sizes)
     return order, found, np.append(0, np.cumsum(sizes[found]))

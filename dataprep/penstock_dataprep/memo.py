@@ -30,7 +30,7 @@ def forget_unflushed(scratch: Scratch) -> None:
 
 def remember(scratch: Scratch, name: str, results: TypeAdapter[Any], value: Any) -> None:
     """Note the results of a finished piece of work."""
-    write_bytes(_path(scratch, name), [results.dump_json(value)])
+    write_bytes(_path(scratch, name), [results.dump_json(value)], durable=False)
 
 
 def recall(scratch: Scratch, name: str, results: TypeAdapter[Result]) -> Result | None:

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from penstock_dataprep.blocks import Values, encode_block
 from penstock_dataprep.columns import VocabularySpec
+from penstock_dataprep.counting import partition_bits
 from penstock_dataprep.coverage import CountLevels
 from penstock_dataprep.facts import share
 from penstock_dataprep.hashing import string_buffers
@@ -14,7 +15,7 @@ from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.storage import join, write_bytes
 from penstock_dataprep.tfrecord import frame
 from penstock_dataprep.token_index import TokenIndex
-from penstock_dataprep.vocabulary import Merged, Range, partition_bits
+from penstock_dataprep.vocabulary import Merged, Range, all_shared
 from penstock_shared.digests import vocabulary_digest
 from penstock_shared.errors import DataRefused
 from penstock_shared.layout import Column, narrowest_integer, narrowest_length
@@ -41,7 +42,8 @@ class Numbering:
     """Hold what fixes a vocabulary's ids: its pieces in rank order, and how its tokens and counts are stored.
 
     `ranks` lists (file of hashes and ranks by hash partition, rank of its first token, tokens kept) per range, from
-    which the lookup tables are made, 2^index_bits of them.
+    which the lookup tables are made, 2^index_bits of them. `shared` are the hashes that several tokens have, which no
+    table holds: `sharing` lists (hash, token, id) of these tokens.
     """
 
     vocabulary: str
@@ -57,6 +59,8 @@ class Numbering:
     ranks: tuple[tuple[str, int, int], ...]
     index_bits: int
     ancestors: tuple[Ancestor, ...]
+    shared: tuple[int, ...]
+    sharing: tuple[tuple[int, int | str, int], ...]
 
     @property
     def size(self) -> int:
@@ -149,6 +153,13 @@ def number(
         ranks=tuple((held.ranks_file, piece.rank, piece.stop) for held, piece in zip(ordered, pieces, strict=False)),
         index_bits=index_bits(partitions, parent),
         ancestors=ancestors,
+        shared=all_shared(partitions),
+        sharing=tuple(
+            (shared, token, first_token_id(rules.oov_buckets) + piece.rank + place)
+            for held, piece in zip(ordered, pieces, strict=False)
+            for shared, token, place in held.sharing
+            if place < piece.stop
+        ),
     )
 
 
@@ -166,7 +177,7 @@ def _columns(token_dtype: str, ranges: list[Range]) -> tuple[Column, ...]:
 
 
 def read_pieces(pieces: tuple[Piece, ...], scratch: Scratch) -> pa.RecordBatch:
-    """Return the (token, hash, count) rows of some pieces, in rank order."""
+    """Return the (token, hash, check, count) rows of some pieces, in rank order."""
     parts = [scratch.read_batch(piece.file).slice(piece.start, piece.stop - piece.start) for piece in pieces]
     merged: pa.RecordBatch = pa.concat_batches(parts)
     return merged
@@ -211,9 +222,14 @@ def index_bits(partitions: list[Merged], parent: Vocabulary | None) -> int:
     return partition_bits(sum(partition.tokens for partition in partitions) + (parent.tokens if parent else 0))
 
 
-def token_index(numbering: Numbering, scratch: Scratch) -> TokenIndex:
-    """Return the lookup from a token's hash to its id."""
-    return TokenIndex(scratch, f"index/{numbering.vocabulary}", numbering.index_bits)
+def find_ids(numbering: Numbering, tokens: pa.Array, hashes: np.ndarray, scratch: Scratch) -> np.ndarray:
+    """Return the int64 id of each token, ABSENT for those outside the vocabulary; `hashes` ascend."""
+    ids = _token_index(numbering, scratch).find(hashes)
+    for shared, token, token_id in numbering.sharing:
+        for place in np.flatnonzero(hashes == np.uint64(shared)).tolist():
+            if tokens[place].as_py() == token:
+                ids[place] = token_id
+    return ids
 
 
 def write_index(numbering: Numbering, partition: int, scratch: Scratch) -> None:
@@ -223,6 +239,12 @@ def write_index(numbering: Numbering, partition: int, scratch: Scratch) -> None:
         batch = scratch.read_batch(file, partition)
         ranks = batch.column("rank").to_numpy()
         is_kept = ranks < kept
+        if numbering.shared:
+            is_kept &= ~np.isin(batch.column("hash").to_numpy(), np.array(numbering.shared, np.uint64))
         hashes.append(batch.column("hash").to_numpy()[is_kept])
         ids.append(ranks[is_kept].astype(np.int64) + first_rank + first_token_id(numbering.rules.oov_buckets))
-    token_index(numbering, scratch).write(partition, np.concatenate(hashes), np.concatenate(ids))
+    _token_index(numbering, scratch).write(partition, np.concatenate(hashes), np.concatenate(ids))
+
+
+def _token_index(numbering: Numbering, scratch: Scratch) -> TokenIndex:
+    return TokenIndex(scratch, f"index/{numbering.vocabulary}", numbering.index_bits)

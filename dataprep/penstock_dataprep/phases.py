@@ -83,7 +83,7 @@ def count(pipeline: beam.Pipeline, job: Job, intake: Intake, splitter: AsSinglet
     merged = (
         counts
         | f"{prefix}GroupPartitions" >> beam.GroupByKey()
-        | f"{prefix}MergeCounts" >> step(steps.tokens.merge_counts, judged)
+        | f"{prefix}MergeCounts" >> step(steps.tokens.merge_counts)
     )
     merged_measures = measures | f"{prefix}MergeMeasures" >> beam.CombineGlobally(merge_measures)
     return Counted(merged, sizes, AsSingleton(merged_measures))

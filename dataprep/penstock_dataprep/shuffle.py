@@ -44,22 +44,7 @@ def shard_of(places: np.ndarray, shards: int) -> np.ndarray:
     return (((places >> TOP) * np.uint64(shards)) >> TOP).astype(np.int64)
 
 
-def order_rows(places: np.ndarray, content: Content, shard: int, shards: int, drop_copies: bool) -> np.ndarray:
-    """Return the order of the rows of one shard, without all but one of equal rows where `drop_copies`.
-
-    `places` are uint64.
-    """
-    rows, is_copy = _sort(places, content)
-    if drop_copies:
-        return rows[~is_copy]
-    if is_copy.any():
-        moved = places.copy()
-        moved[rows] = _move_copies(places[rows], is_copy, shard, shards)
-        rows, _ = _sort(moved, content)
-    return rows
-
-
-def _sort(places: np.ndarray, content: Content) -> tuple[np.ndarray, np.ndarray]:
+def sort_rows(places: np.ndarray, content: Content) -> tuple[np.ndarray, np.ndarray]:
     """Return (rows by place and then content, mask in that order of the rows equal to the one before)."""
     rows = argsort_words(places)
     ordered = places[rows]
@@ -79,7 +64,7 @@ def _sort(places: np.ndarray, content: Content) -> tuple[np.ndarray, np.ndarray]
     return rows, is_copy
 
 
-def _move_copies(ordered: np.ndarray, is_copy: np.ndarray, shard: int, shards: int) -> np.ndarray:
+def move_copies(ordered: np.ndarray, is_copy: np.ndarray, shard: int, shards: int) -> np.ndarray:
     """Return the places with each copy's replaced by one of its own in the same shard."""
     since = np.arange(len(ordered))
     copy_number = since - np.maximum.accumulate(np.where(is_copy, 0, since))

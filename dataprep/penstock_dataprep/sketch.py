@@ -54,7 +54,8 @@ def _sketch_ids(ids: np.ndarray, rows: int, longest: int | None, oov_buckets: in
     counts = np.bincount(ids)
     known = np.flatnonzero(counts)
     nulls = int(counts[NULL_ID]) if len(counts) > NULL_ID else 0
-    common = known[np.argsort(-counts[known], kind="stable")[:TOP_VALUES]]
+    least = np.partition(counts[known], -TOP_VALUES)[-TOP_VALUES] if len(known) > TOP_VALUES else 1
+    common = known[counts[known] >= least]
     return FeatureSketch(
         rows=rows,
         nulls=nulls,
@@ -62,7 +63,7 @@ def _sketch_ids(ids: np.ndarray, rows: int, longest: int | None, oov_buckets: in
         oov=int(counts[FIRST_OOV_ID : first_token_id(oov_buckets)].sum()),
         longest=longest,
         distinct=pack(count_registers(known[known != NULL_ID])),
-        top=_top((int(value), int(counts[value])) for value in common),
+        top=_top(zip(common.tolist(), counts[common].tolist(), strict=True)),
     )
 
 

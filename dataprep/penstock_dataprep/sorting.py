@@ -1,8 +1,15 @@
-"""Sort 64-bit words faster than by comparison: two radix passes over their high bits, then the few ties."""
+"""Sort 64-bit words and tokens faster than by comparison: two radix passes over high bits, then the few ties."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from penstock_dataprep.hashing import string_buffers
+from penstock_shared.tokens import WORD_BYTES
 
 DIGIT_BITS = np.uint64(16)
+SIGN = np.uint64(1 << 63)
+HIGH_BYTES = np.array([(1 << 64) - (1 << (8 * (WORD_BYTES - kept))) for kept in range(WORD_BYTES + 1)], np.uint64)
 
 
 def argsort_words(words: np.ndarray) -> np.ndarray:
@@ -28,11 +35,38 @@ def argsort_words(words: np.ndarray) -> np.ndarray:
 
 def _sort_runs(order: np.ndarray, ordered: np.ndarray, high: np.ndarray, falls: np.ndarray) -> None:
     """Sort, in place, each run of equal `high` words in which `ordered` falls."""
-    starts = np.searchsorted(high, high[falls], side="left")
-    ends = np.searchsorted(high, high[falls], side="right")
-    inside = np.zeros(len(order) + 1, np.int64)
-    np.add.at(inside, starts, 1)
-    np.add.at(inside, ends, -1)
-    members = np.flatnonzero(np.cumsum(inside)[:-1])
+    keys = np.unique(high[falls])
+    starts, ends = np.searchsorted(high, keys, side="left"), np.searchsorted(high, keys, side="right")
+    lengths = ends - starts
+    members = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
     # Runs follow each other in ascending order, so sorting all members at once keeps each within its run.
     order[members] = order[members][np.argsort(ordered[members], kind="stable")]
+
+
+def argsort_tokens(tokens: pa.Array) -> np.ndarray:
+    """Return the int64 order that sorts distinct int64 or string tokens, strings by their UTF-8 bytes."""
+    if pa.types.is_int64(tokens.type):
+        return argsort_words(tokens.to_numpy().view(np.uint64) ^ SIGN)
+    keys = _leading_words(tokens)
+    order = argsort_words(keys)
+    ordered = keys[order]
+    is_tie = np.append(False, ordered[1:] == ordered[:-1])[: len(order)]
+    tied = np.flatnonzero(is_tie | np.append(is_tie[1:], False)) if is_tie.any() else np.zeros(0, np.int64)
+    if len(tied):
+        # Runs of one key follow each other in ascending order, so sorting all members at once keeps each in its run.
+        members = order[tied]
+        order[tied] = members[pc.sort_indices(tokens.take(pa.array(members))).to_numpy()]
+    return order
+
+
+def _leading_words(tokens: pa.Array) -> np.ndarray:
+    """Return the eight bytes of each string that follow the prefix common to all, as big-endian uint64."""
+    extremes = pc.min_max(tokens)
+    first, last = (str(extremes[side].as_py()).encode() for side in ("min", "max"))
+    differs = (at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1])
+    prefix = next(differs, min(len(first), len(last)))
+    offsets, content = string_buffers(tokens)
+    padded = np.concatenate([content, np.zeros(prefix + WORD_BYTES, np.uint8)])
+    word_at: np.ndarray = np.ndarray(len(content) + prefix + 1, ">u8", padded, strides=(1,))
+    kept = np.clip(np.diff(offsets) - prefix, 0, WORD_BYTES)
+    return word_at[offsets[:-1] + prefix].astype(np.uint64) & HIGH_BYTES[kept]

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from penstock_dataprep.hashing import fold_lists, fold_words, hash_tokens, mix64
+from penstock_dataprep.coding import code_tokens
+from penstock_dataprep.hashing import fold_lists, fold_words, mix64
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.targets import Target
 
 PLACE = "\x00place"
-NULL_CODE = -1
 NULL_WORD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: a word that stands for "no value" in a row's hash
 
 
@@ -34,7 +34,7 @@ class StagedRows:
     """Hold a staged batch as numpy arrays.
 
     `place` is the uint64 keyed hash of each row's content: where it goes in the global order. `columns` holds, per
-    feature, int32 codes (NULL_CODE for null) or numbers; a list column has `lengths`, a column with nulls
+    feature, int32 codes (see coding.py) or numbers; a list column has `lengths`, a column with nulls
     `present`; vectors are [rows, length].
     """
 
@@ -80,26 +80,32 @@ def read_rows(staged: Staged, targets: tuple[Target, ...], scratch: Scratch) -> 
 
 
 def read_tokens(staged: Staged, name: str, scratch: Scratch) -> tuple[pa.Array, np.ndarray]:
-    """Return (distinct tokens, their uint64 hashes) of an id column of a staged batch; a code is a position here."""
-    batch = scratch.read_batch(f"staged/{staged.label}.{name}.tokens")
+    """Return (distinct tokens, their ascending uint64 hashes) of an id column of a staged batch.
+
+    A code is a position here.
+    """
+    batch = scratch.read_batch(tokens_file(staged, name))
     return batch.column("token"), batch.column("hash").to_numpy()
+
+
+def tokens_file(staged: Staged, name: str) -> str:
+    """Return the name of the scratch file of the (token, hash, check) of a column's distinct tokens."""
+    return f"staged/{staged.label}.{name}.tokens"
 
 
 def _encode_tokens(column: pa.Array, target: Target, label: str, scratch: Scratch) -> tuple[pa.Array, np.ndarray, int]:
     """Return (codes, words to hash, number of distinct tokens) of an id column, and write its distinct tokens."""
-    values = column.flatten() if target.is_list else column
-    encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-    tokens, hashes = encoded.dictionary, hash_tokens(encoded.dictionary)
-    scratch.write_batches(
-        f"staged/{label}.{target.name}.tokens",
-        [pa.RecordBatch.from_arrays([tokens, pa.array(hashes)], names=["token", "hash"])],
+    coded = code_tokens(column.flatten() if target.is_list else column)
+    distinct = pa.RecordBatch.from_arrays(
+        [coded.tokens, pa.array(coded.hashes), pa.array(coded.checks)], names=["token", "hash", "check"]
     )
-    codes = encoded.indices.fill_null(NULL_CODE) if encoded.indices.null_count else encoded.indices
+    scratch.write_batches(f"staged/{label}.{target.name}.tokens", [distinct])
     # Position -1, the null code, picks the last entry.
-    words = np.append(hashes, NULL_WORD)[codes.to_numpy()]
+    words = np.append(coded.hashes, NULL_WORD)[coded.codes]
+    codes = pa.array(coded.codes)
     if target.is_list:
         codes = pa.ListArray.from_arrays(column.offsets, codes)
-    return codes, words, len(tokens)
+    return codes, words, len(coded.tokens)
 
 
 def _number_words(column: pa.Array) -> np.ndarray:

@@ -57,11 +57,11 @@ def open_input(path: str) -> pa.NativeFile:
     return pa.PythonFile(system.open(inner, "rb"), mode="r")
 
 
-def write_bytes(path: str, parts: Iterable[bytes]) -> tuple[int, str]:
+def write_bytes(path: str, parts: Iterable[bytes], durable: bool = True) -> tuple[int, str]:
     """Write a file whole or not at all, and return (bytes, crc32c as 8 hex digits).
 
-    A local file is written beside its place, flushed to disk and renamed; an object in a bucket appears only when
-    its upload is complete. Raises PenstockError when the disk is full.
+    A local file is written beside its place, flushed to disk if it is to be `durable`, and renamed; an object in a
+    bucket appears only when its upload is complete. Raises PenstockError when the disk is full.
     """
     system, inner = filesystem(path)
     if not is_local(path):
@@ -73,8 +73,9 @@ def write_bytes(path: str, parts: Iterable[bytes]) -> tuple[int, str]:
         target.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb", buffering=1 << 20) as file:
             written = _write_parts(file, parts)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         beside.replace(target)
     except OSError as fault:
         raise out_of_space(path, fault) or fault from None

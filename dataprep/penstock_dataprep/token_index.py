@@ -6,10 +6,12 @@ number of slots, so laying out hashes in ascending order fills the table in one 
 by all threads and processes of a machine through the page cache.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
+from penstock_dataprep.counting import partition_edges
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.sorting import argsort_words
 
@@ -86,18 +88,13 @@ class TokenIndex:
         Table.build(hashes, values, self.bits).save(self.scratch, f"{self.name}.{partition:05d}")
 
     def find(self, hashes: np.ndarray) -> np.ndarray:
-        """Return the int64 value of each hash, ABSENT where it is in no table."""
-        if self.bits == 0:
-            return self._table(0).find(hashes)
-        partitions = (hashes >> np.uint64(64 - self.bits)).astype(np.uint16)
-        order = np.argsort(partitions, kind="stable")
-        ordered = hashes[order]
-        edges = np.searchsorted(partitions[order], np.arange((1 << self.bits) + 1))
-        found = np.empty(len(hashes), np.int64)
-        for partition in np.unique(partitions).tolist():
-            start, stop = edges[partition], edges[partition + 1]
-            found[order[start:stop]] = self._table(partition).find(ordered[start:stop])
-        return found
+        """Return the int64 value of each of some ascending hashes, ABSENT where it is in no table.
+
+        In their order they walk each table from front to back, so that memory is read in sequence.
+        """
+        edges = itertools.pairwise(partition_edges(hashes, self.bits).tolist())
+        found = [self._table(at).find(hashes[start:stop]) for at, (start, stop) in enumerate(edges) if stop > start]
+        return np.concatenate(found) if found else np.zeros(0, np.int64)
 
     def _table(self, partition: int) -> Table:
         return Table.load(self.scratch, f"{self.name}.{partition:05d}", self.bits)

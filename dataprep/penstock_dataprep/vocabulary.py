@@ -1,9 +1,8 @@
-"""Count tokens and rank them by descending count without ever sorting a whole vocabulary in one place.
+"""Rank tokens by descending count without ever sorting a whole vocabulary in one place.
 
-Counts of a batch are cut by token hash into partitions; a partition's counts are summed on their own. Then it is a
-sample sort (Frazer and McKellar, 1970): keys sampled from all partitions split the order (count descending, token
-ascending) into ranges of about equal size, each range is sorted on its own, and prefix sums over the ranges' sizes
-give every token its rank. Which keys split does not change any rank.
+It is a sample sort (Frazer and McKellar, 1970): keys sampled from all hash partitions split the order (count
+descending, token ascending) into ranges of about equal size, each range is sorted on its own, and prefix sums over the
+ranges' sizes give every token its rank. Which keys split does not change any rank.
 """
 
 import itertools
@@ -13,75 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from penstock_dataprep.columns import VocabularySpec
 from penstock_dataprep.hashing import string_buffers
-from penstock_dataprep.sorting import argsort_words
-from penstock_shared.errors import DataRefused
+from penstock_dataprep.sorting import argsort_tokens
 
-TOKENS_PER_PARTITION = 1 << 19
-TOKENS_PER_RANGE = 1 << 22
+TOKENS_PER_RANGE = 1 << 19
 KEYS_PER_PARTITION = 64  # sampled keys; the sizes of ranges vary by some percent with it
-
-
-def partition_bits(tokens: int) -> int:
-    """Return the number of leading hash bits that cut `tokens` tokens into partitions of bounded size."""
-    return (max(1, -(-tokens // TOKENS_PER_PARTITION)) - 1).bit_length()
-
-
-def count_codes(codes: np.ndarray, tokens: int, mask: np.ndarray | None) -> np.ndarray:
-    """Return how often each of `tokens` codes occurs, nulls (negative codes) left out.
-
-    `mask` is True for the values to count, or None for all.
-    """
-    counted = codes if mask is None else codes[mask]
-    return np.bincount(counted[counted >= 0] if len(counted) and counted.min() < 0 else counted, minlength=tokens)
-
-
-def count_table(tokens: pa.Array, hashes: np.ndarray, counts: np.ndarray) -> pa.RecordBatch:
-    """Return the batch (token, hash, count) that the counting steps hand on."""
-    return pa.RecordBatch.from_arrays(
-        [tokens, pa.array(hashes), pa.array(counts.astype(np.int64))], names=["token", "hash", "count"]
-    )
-
-
-def cut_by_hash(table: pa.RecordBatch, bits: int) -> list[pa.RecordBatch]:
-    """Return the 2^bits partitions of a count table by the leading bits of the hash."""
-    if bits == 0:
-        return [table]
-    partition = (table.column("hash").to_numpy() >> np.uint64(64 - bits)).astype(np.uint16)
-    order = np.argsort(partition, kind="stable")
-    ordered = table.take(pa.array(order))
-    edges = np.searchsorted(partition[order], np.arange((1 << bits) + 1))
-    return [ordered.slice(start, stop - start) for start, stop in itertools.pairwise(edges)]
-
-
-def merge_counts(tables: list[pa.RecordBatch], where: str) -> pa.RecordBatch:
-    """Return the sums of count tables, one row per token.
-
-    Raises DataRefused when two tokens share a hash, which 64 bits make improbable but not impossible.
-    """
-    merged: pa.RecordBatch = pa.concat_batches(tables)
-    if merged.num_rows == 0:
-        return merged
-    hashes = merged.column("hash").to_numpy()
-    order = argsort_words(hashes)
-    ordered = hashes[order]
-    is_first = np.append(True, ordered[1:] != ordered[:-1])
-    starts = np.flatnonzero(is_first)
-    tokens = merged.column("token")
-    if not pa.types.is_integer(tokens.type):  # The hash of an integer is a bijection.
-        beside = tokens.take(pa.array(order))
-        differs = pc.not_equal(beside.slice(1), beside.slice(0, len(beside) - 1)).to_numpy(zero_copy_only=False)
-        collided = np.flatnonzero(differs & ~is_first[1:])
-        if len(collided):
-            raise collision(where, *(beside[int(collided[0]) + offset].as_py() for offset in (0, 1)))
-    counts = np.add.reduceat(merged.column("count").to_numpy()[order], starts)
-    return count_table(tokens.take(pa.array(order[starts])), ordered[starts], counts)
-
-
-def collision(where: str, one: str, other: str) -> DataRefused:
-    """Return the refusal of two tokens that share a hash."""
-    return DataRefused(f"{where}: tokens {one!r} and {other!r} have the same 64-bit hash; rename one of them")
 
 
 Key = tuple[int, int | str]  # a place in the order of a vocabulary: (count, token)
@@ -92,6 +27,7 @@ class Merged:
     """Describe one partition's merged counts: how many tokens were admitted and their file, and sampled keys.
 
     `below` is the sum of the counts of the tokens that were not admitted, `added` of those that the parent has.
+    `shared` are the hashes that several tokens have, admitted or not.
     """
 
     vocabulary: str
@@ -100,6 +36,7 @@ class Merged:
     below: int
     added: int
     keys: tuple[Key, ...]
+    shared: tuple[int, ...] = ()
 
     @property
     def file(self) -> str:
@@ -112,11 +49,9 @@ class Merged:
         return f"added/{self.vocabulary}.{self.partition:05d}"
 
 
-def admit(table: pa.RecordBatch, rules: VocabularySpec) -> tuple[pa.RecordBatch, int]:
-    """Return the tokens with at least `min_count` counts, and the sum of the counts of the others."""
-    counts = table.column("count").to_numpy()
-    is_admitted = counts >= rules.min_count
-    return table.filter(pa.array(is_admitted)), int(counts[~is_admitted].sum())
+def all_shared(partitions: list[Merged]) -> tuple[int, ...]:
+    """Return the hashes of a vocabulary that several tokens have."""
+    return tuple(shared for partition in partitions for shared in partition.shared)
 
 
 def sample_keys(table: pa.RecordBatch) -> tuple[Key, ...]:
@@ -152,18 +87,19 @@ def cut_by_range(table: pa.RecordBatch, splitters: list[Key]) -> dict[int, pa.Re
 def sort_range(tables: list[pa.RecordBatch]) -> pa.RecordBatch:
     """Return a range's tokens by descending count, ties by ascending token."""
     merged: pa.RecordBatch = pa.concat_batches(tables)
-    counts = merged.column("count").to_numpy()
-    by_token = [("token", "ascending")]
-    is_level = bool((counts == counts[0]).all())
-    keys = by_token if is_level else [("count", "descending"), *by_token]
-    return merged.take(pc.sort_indices(merged, sort_keys=keys))
+    order = argsort_tokens(merged.column("token"))
+    # Most ranges hold few different counts, which numpy sorts by radix where they fit 16 bits.
+    below = int(merged.column("count").to_numpy().max()) - merged.column("count").to_numpy()[order]
+    narrow = below.astype(np.uint16) if below.max() < 1 << 16 else below
+    return merged.take(pa.array(order[np.argsort(narrow, kind="stable")]))
 
 
 @dataclass(frozen=True)
 class Range:
     """Describe a range of tokens in the order of their ids.
 
-    Ranges are numbered from the most frequent tokens down, after those of the parent's tokens.
+    Ranges are numbered from the most frequent tokens down, after those of the parent's tokens. `sharing` lists (hash,
+    token, rank in the range) of the tokens whose hash another token has.
     """
 
     vocabulary: str
@@ -174,10 +110,11 @@ class Range:
     smallest_token: int = 0
     largest_token: int = 0
     longest_token: int = 0
+    sharing: tuple[tuple[int, int | str, int], ...] = ()
 
     @classmethod
-    def of(cls, vocabulary: str, number: int, table: pa.RecordBatch) -> "Range":
-        """Measure a range's table."""
+    def of(cls, vocabulary: str, number: int, table: pa.RecordBatch, shared: tuple[int, ...]) -> "Range":
+        """Measure a range's table; `shared` are the hashes that several tokens have."""
         counts = table.column("count").to_numpy()
         tokens = table.column("token")
         smallest = largest = longest = 0
@@ -186,7 +123,11 @@ class Range:
             smallest, largest = extremes["min"].as_py(), extremes["max"].as_py()
         else:
             longest = int(np.diff(string_buffers(tokens)[0]).max())
-        return cls(vocabulary, number, len(counts), int(counts.sum()), int(counts.max()), smallest, largest, longest)
+        hashes = table.column("hash").to_numpy()
+        at = np.flatnonzero(np.isin(hashes, np.array(shared, np.uint64))).tolist() if shared else []
+        sharing = tuple((int(hashes[rank]), tokens[rank].as_py(), rank) for rank in at)
+        extent = (smallest, largest, longest)
+        return cls(vocabulary, number, len(counts), int(counts.sum()), int(counts.max()), *extent, sharing)
 
     @property
     def file(self) -> str:
@@ -197,6 +138,17 @@ class Range:
     def ranks_file(self) -> str:
         """Return the name of the scratch file that holds (hash, rank in the range) by hash partition."""
         return f"ranks/{self.vocabulary}.{self.number:05d}"
+
+
+def cut_by_hash(table: pa.RecordBatch, bits: int) -> list[pa.RecordBatch]:
+    """Return the 2^bits partitions of a table by the leading bits of its hashes."""
+    if bits == 0:
+        return [table]
+    partition = (table.column("hash").to_numpy() >> np.uint64(64 - bits)).astype(np.uint16)
+    order = np.argsort(partition, kind="stable")
+    ordered = table.take(pa.array(order))
+    edges = np.searchsorted(partition[order], np.arange((1 << bits) + 1))
+    return [ordered.slice(start, stop - start) for start, stop in itertools.pairwise(edges)]
 
 
 def rank_table(table: pa.RecordBatch) -> pa.RecordBatch:

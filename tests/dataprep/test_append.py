@@ -34,11 +34,12 @@ from logs import (
     write_spec,
 )
 
-from penstock_dataprep import known, numbering, vocabulary
+from penstock_dataprep import counting, known, numbering, vocabulary
+from penstock_dataprep.counting import count_table, merge_counts
 from penstock_dataprep.design import widen
-from penstock_dataprep.hashing import hash_tokens
+from penstock_dataprep.hashing import fingerprint_tokens
 from penstock_dataprep.verify import verify
-from penstock_dataprep.vocabulary import count_table, cut_by_hash
+from penstock_dataprep.vocabulary import cut_by_hash
 from penstock_shared import Column, DataRefused, UserMistake
 
 DAYS, ROWS_PER_DAY, DAY, FIRST_USERS = 4, 900, 10_000_000, 150
@@ -216,7 +217,7 @@ def test_the_same_days_in_another_arrangement_give_the_same_bytes(
 def test_many_files_ranges_and_partitions_give_the_same_ids(
     days: list[pa.Table], chain: list[Built], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = {(vocabulary, "TOKENS_PER_PARTITION"): 64, (vocabulary, "TOKENS_PER_RANGE"): 50}
+    small = {(counting, "TOKENS_PER_PARTITION"): 64, (vocabulary, "TOKENS_PER_RANGE"): 50}
     small |= {(numbering, "TOKENS_PER_SHARD"): 70, (numbering, "TOKENS_PER_BLOCK"): 16}
     for (module, name), value in small.items():
         monkeypatch.setattr(module, name, value)
@@ -443,13 +444,14 @@ def test_counts_are_parted_and_added_as_a_dict_would(tokens: list[Any], bits: in
 
     def table(counts: dict[Any, int]) -> pa.RecordBatch:
         array = pa.array(list(counts), kind)
-        return count_table(array, hash_tokens(array), np.array(list(counts.values()), np.int64))
+        hashes, checks = fingerprint_tokens(array)
+        return count_table(array, pa.array(hashes), pa.array(checks), np.array(list(counts.values()), np.int64))
 
     ranks = pa.array(np.arange(len(old), dtype=np.uint32))
-    ranked_table = pa.RecordBatch.from_arrays([*table(old).columns, ranks], names=["token", "hash", "count", "rank"])
+    ranked_table = table(old).append_column("rank", ranks)
     parts = [
-        known.part(*pair, bits, "columns.x")
-        for pair in zip(cut_by_hash(table(new), bits), cut_by_hash(ranked_table, bits), strict=True)
+        known.part(merge_counts([counts]), held_counts)[:2]
+        for counts, held_counts in zip(cut_by_hash(table(new), bits), cut_by_hash(ranked_table, bits), strict=True)
     ]
     fresh: dict[Any, int] = {}
     for part, _ in parts:
@@ -462,13 +464,16 @@ def test_counts_are_parted_and_added_as_a_dict_would(tokens: list[Any], bits: in
         assert piece.column("count").to_pylist() == summed
 
 
-def test_a_new_token_with_the_hash_of_a_known_one_is_refused() -> None:
-    hashes = np.array([5], np.uint64)
-    new = count_table(pa.array(["new"]), hashes, np.array([1]))
-    old = count_table(pa.array(["old"]), hashes, np.array([1]))
-    old = pa.RecordBatch.from_arrays([*old.columns, pa.array([0], pa.uint32())], names=[*old.schema.names, "rank"])
-    with pytest.raises(DataRefused, match=r"columns\.x: tokens 'old' and 'new' have the same 64-bit hash"):
-        known.part(new, old, 0, "columns.x")
+def test_a_new_token_with_the_hash_of_a_known_one_is_new() -> None:
+    hashes = pa.array([5, 5], pa.uint64())
+    tokens, checks = pa.array(["new", "old"]), pa.array([1, 2], pa.uint32())
+    counted = count_table(tokens, hashes, checks, np.array([3, 4]))
+    held = counted.slice(1).append_column("rank", pa.array([9], pa.uint32()))
+    fresh, added, shared = known.part(counted, held)
+    assert fresh.to_pylist() == [{"token": "new", "hash": 5, "check": 1, "count": 3}]
+    assert added.to_pylist() == [{"rank": 9, "count": 4}]
+    assert shared == (5,)
+    assert known.part(counted.slice(0, 1), held)[2] == (5,)
 
 
 @pytest.mark.parametrize(

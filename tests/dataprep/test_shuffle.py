@@ -3,11 +3,14 @@
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_dataprep.shuffle import order_rows, shard_count, shard_of
+from penstock_dataprep.cells import cells_per_shard, order_cells
+from penstock_dataprep.shuffle import shard_count, shard_of
+from penstock_dataprep.staged import PLACE
 from penstock_shared.layout import Column
 
 COLUMNS = (Column(name="user", storage="u24"), Column(name="rating", storage="f16"))
@@ -17,22 +20,21 @@ PLACES = st.one_of(st.integers(0, 3), st.integers(0, 2**64 - 1), st.sampled_from
 ROWS = st.lists(st.tuples(PLACES, st.integers(0, 3), st.integers(0, 1)), max_size=60)
 
 
-def places_of(rows: list[tuple[int, int, int]], shard: int = 0, shards: int = 1, drop: bool = False) -> list[int]:
-    """Return the places in `rows` of the rows, in their final order."""
+def ordered(rows: list, shard: int = 0, shards: int = 1, drop: bool = False, cells: int = 1, batches: int = 1) -> list:
+    """Return the rows in their final order, as they come out of some cells from some batches."""
     columns = np.array(rows, object).reshape(-1, 3)
-    places, left, right = (columns[:, at].astype(kind) for at, kind in enumerate((np.uint64, np.int64, np.float32)))
-    found: list[int] = order_rows(places, lambda rows: [left[rows], right[rows]], shard, shards, drop).tolist()
-    return found
-
-
-def ordered(rows: list[tuple[int, int, int]], shard: int = 0, shards: int = 1, drop: bool = False) -> list:
-    """Return the rows in their final order."""
-    return [rows[place] for place in places_of(rows, shard, shards, drop)]
+    kinds = (np.uint64, np.int64, np.float32)
+    arrays = [pa.array(columns[:, at].astype(kind)) for at, kind in enumerate(kinds)]
+    table = pa.RecordBatch.from_arrays(arrays, names=[PLACE, "left", "right"])
+    cell = shard_of(table.column(PLACE).to_numpy(), shards * cells)
+    dealt = [table.take(pa.array(at[np.argsort(cell[at])])) for at in np.array_split(np.arange(len(rows)), batches)]
+    found = order_cells(dealt, shard, shards, cells, drop)
+    return [tuple(row.values()) for batch in found for row in batch.to_pylist()]
 
 
 @given(ROWS, st.randoms())
 def test_the_order_is_a_permutation_that_no_input_order_changes(rows: list, random: Any) -> None:
-    assert sorted(places_of(rows)) == list(range(len(rows)))
+    assert sorted(row[1:] for row in ordered(rows)) == sorted(row[1:] for row in rows)
     shuffled = list(rows)
     random.shuffle(shuffled)
     assert ordered(shuffled) == ordered(rows)
@@ -42,6 +44,18 @@ def test_the_order_is_a_permutation_that_no_input_order_changes(rows: list, rand
 def test_rows_without_copies_are_ordered_by_place_and_then_content(rows: list) -> None:
     distinct = list(set(rows))
     assert ordered(distinct) == sorted(distinct)
+
+
+@given(ROWS, st.integers(1, 5), st.integers(1, 4), st.booleans())
+def test_cells_and_batches_do_not_change_the_order(rows: list, cells: int, batches: int, drop: bool) -> None:
+    assert ordered(rows, drop=drop, cells=cells, batches=batches) == ordered(rows, drop=drop)
+
+
+@pytest.mark.parametrize(
+    ("rows", "shards", "cells"), [(0, 0, 1), (100, 1, 1), (1 << 20, 1, 8), (1 << 20, 18, 8), (11 << 20, 1000, 4)]
+)
+def test_cells_are_small_and_not_too_many(rows: int, shards: int, cells: int) -> None:
+    assert cells_per_shard(rows, shards) == cells
 
 
 @given(ROWS)
@@ -75,7 +89,8 @@ def test_moved_copies_stay_in_their_shard_and_spread_over_it(shard: int, shards:
 def test_copies_are_neighbours_as_often_as_chance_has_it() -> None:
     rng = np.random.default_rng(3)
     places = np.repeat(rng.integers(0, 2**64, 40, dtype=np.uint64), 100)
-    laid = places[order_rows(places, lambda rows: [places[rows]], 0, 1, False)]
+    rows = [(place, number, 0) for number, place in enumerate(places[::100].tolist()) for _ in range(100)]
+    laid = np.array([row[1] for row in ordered(rows)])
     neighbours = int((laid[1:] == laid[:-1]).sum())
     expected = 40 * 100 * 99 / len(places)
     assert abs(neighbours - expected) < 5 * np.sqrt(expected)

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import Built, build, plain_log, plain_spec, ranked, vocabulary_tokens, write_parquet
 
-from penstock_dataprep import numbering, vocabulary
+from penstock_dataprep import coding, counting, numbering, vocabulary
+from penstock_dataprep.coding import code_tokens
 from penstock_dataprep.columns import VocabularySpec
-from penstock_dataprep.hashing import hash_tokens
+from penstock_dataprep.hashing import fingerprint_tokens
 from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.verify import verify
@@ -37,18 +38,20 @@ def number(batches: list[list[Any]], rules: VocabularySpec, bits: int, scratch: 
     is_text = any(isinstance(value, str) for value in itertools.chain(*batches))
     partitions: dict[int, list[pa.RecordBatch]] = {}
     for values in batches:
-        encoded = pa.array(values, pa.string() if is_text else pa.int64()).dictionary_encode()
-        codes = encoded.indices.fill_null(-1).to_numpy()
-        counts = vocabulary.count_codes(codes, len(encoded.dictionary), None)
-        table = vocabulary.count_table(encoded.dictionary, hash_tokens(encoded.dictionary), counts)
-        for partition, piece in enumerate(vocabulary.cut_by_hash(table, bits)):
-            partitions.setdefault(partition, []).append(piece)
+        coded = code_tokens(pa.array(values, pa.string() if is_text else pa.int64()))
+        counts = counting.count_codes(coded.codes, len(coded.tokens), None)
+        table = counting.count_table(coded.tokens, pa.array(coded.hashes), pa.array(coded.checks), counts)
+        edges = itertools.pairwise(counting.partition_edges(coded.hashes, bits).tolist())
+        for partition, (start, stop) in enumerate(edges):
+            partitions.setdefault(partition, []).append(table.slice(start, stop - start))
     assert len(partitions) == 2**bits
     merged: list[vocabulary.Merged] = []
     for partition, tables in partitions.items():
-        admitted, below = vocabulary.admit(vocabulary.merge_counts(tables, "columns.x"), rules)
+        summed = counting.merge_counts(tables)
+        shared = counting.shared_hashes(summed.column("hash").to_numpy())
+        admitted, below = counting.admit(summed, rules)
         keys = vocabulary.sample_keys(admitted)
-        merged.append(vocabulary.Merged("x", partition, admitted.num_rows, below, 0, keys))
+        merged.append(vocabulary.Merged("x", partition, admitted.num_rows, below, 0, keys, shared))
         scratch.write_batches(merged[-1].file, [admitted])
     splitters = vocabulary.choose_splitters(merged)
     dealt: dict[int, list[pa.RecordBatch]] = {}
@@ -58,7 +61,7 @@ def number(batches: list[list[Any]], rules: VocabularySpec, bits: int, scratch: 
     ranges = []
     for number_of_range, tables in dealt.items():
         table = vocabulary.sort_range(tables)
-        ranges.append(vocabulary.Range.of("x", number_of_range, table))
+        ranges.append(vocabulary.Range.of("x", number_of_range, table, vocabulary.all_shared(merged)))
         scratch.write_batches(ranges[-1].file, [table])
         ranks = vocabulary.cut_by_hash(vocabulary.rank_table(table), numbering.index_bits(merged, None))
         scratch.write_batches(ranges[-1].ranks_file, ranks)
@@ -66,7 +69,7 @@ def number(batches: list[list[Any]], rules: VocabularySpec, bits: int, scratch: 
 
 
 SMALL = {
-    (vocabulary, "TOKENS_PER_PARTITION"): 16,
+    (counting, "TOKENS_PER_PARTITION"): 16,
     (vocabulary, "TOKENS_PER_RANGE"): 7,
     (vocabulary, "KEYS_PER_PARTITION"): 5,
     (numbering, "TOKENS_PER_SHARD"): 64,
@@ -109,11 +112,16 @@ def test_ids_are_those_of_plain_python(
         assert held.covered == sum(count for _, count in expected)
         for partition in range(2**held.index_bits):
             numbering.write_index(held, partition, scratch)
-        tokens = list(dict.fromkeys(value for value in values if value is not None))
-        kind = pa.string() if held.token_dtype == "string" else pa.int64()
-        ids = numbering.token_index(held, scratch).find(hash_tokens(pa.array(tokens, kind)))
+        asked = code_tokens(pa.array(values, pa.string() if held.token_dtype == "string" else pa.int64()))
+        ids = numbering.find_ids(held, asked.tokens, asked.hashes, scratch)
         places = {token: place + 5 for place, (token, _) in enumerate(expected)}
-        assert ids.tolist() == [places.get(token, 0) for token in tokens]
+        assert ids.tolist() == [places.get(token, 0) for token in asked.tokens.to_pylist()]
+
+
+def counted(tokens: pa.Array, counts: np.ndarray) -> pa.RecordBatch:
+    """Return a count table of distinct tokens."""
+    hashes, checks = fingerprint_tokens(tokens)
+    return counting.count_table(tokens, pa.array(hashes), pa.array(checks), counts)
 
 
 ROWS = st.lists(st.tuples(st.integers(1, 4), TEXTS), max_size=60, unique_by=lambda row: row[1])
@@ -127,7 +135,7 @@ def test_ranges_follow_each_other_wherever_they_are_cut(
         return -row[0], row[1].encode()
 
     tokens = pa.array([token for _, token in rows], pa.string())
-    table = vocabulary.count_table(tokens, hash_tokens(tokens), np.array([count for count, _ in rows], np.int64))
+    table = counted(tokens, np.array([count for count, _ in rows], np.int64))
     cut = vocabulary.cut_by_range(table, sorted(keys, key=rank))
     found = []
     for number_of_range in sorted(cut):
@@ -138,25 +146,27 @@ def test_ranges_follow_each_other_wherever_they_are_cut(
 
 @pytest.mark.parametrize(("tokens", "bits"), [(0, 0), (1, 0), (16, 0), (17, 1), (32, 1), (33, 2), (1000, 6)])
 def test_partitions_are_of_bounded_size(tokens: int, bits: int) -> None:
-    assert vocabulary.partition_bits(tokens) == bits
+    assert counting.partition_bits(tokens) == bits
 
 
-def test_two_tokens_of_one_hash_are_refused_by_name() -> None:
-    tables = [
-        vocabulary.count_table(pa.array(tokens), np.array(hashes, np.uint64), np.ones(len(tokens), np.int64))
-        for tokens, hashes in ((["left", "other"], [7, 8]), (["right", "other"], [7, 8]))
-    ]
-    with pytest.raises(
-        DataRefused, match=r"columns\.x: tokens '(left|right)' and '(left|right)' have the same 64-bit hash; rename one"
-    ):
-        vocabulary.merge_counts(tables, "columns.x")
-    same = vocabulary.merge_counts([tables[0], tables[0]], "columns.x")
-    assert dict(zip(same["token"].to_pylist(), same["count"].to_pylist(), strict=True)) == {"left": 2, "other": 2}
+@settings(max_examples=60)
+@given(BATCHES, st.integers(1, 3), st.one_of(st.none(), st.integers(1, 6)), st.integers(0, 2), st.integers(1, 4))
+def test_tokens_that_share_a_hash_keep_ids_of_their_own(
+    batches: list[list[Any]], min_count: int, max_size: int | None, bits: int, hashes: int
+) -> None:
+    def few_hashes(tokens: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        found, checks = fingerprint_tokens(tokens)
+        # Integers have distinct hashes by nature, and so no checks.
+        return found if pa.types.is_integer(tokens.type) else found % np.uint64(hashes) << np.uint64(62), checks
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coding, "fingerprint_tokens", few_hashes)
+        test_ids_are_those_of_plain_python.hypothesis.inner_test(batches, min_count, max_size, bits)
 
 
 def test_batches_without_a_token_count_to_nothing() -> None:
-    nothing = vocabulary.count_table(pa.array([], pa.string()), np.zeros(0, np.uint64), np.zeros(0, np.int64))
-    assert vocabulary.merge_counts([nothing, nothing], "columns.x").num_rows == 0
+    nothing = counted(pa.array([], pa.string()), np.zeros(0, np.int64))
+    assert counting.merge_counts([nothing, nothing]).num_rows == 0
     assert vocabulary.cut_by_range(nothing, [(3, "a")]) == {}
     assert vocabulary.sample_keys(nothing) == ()
     assert vocabulary.choose_splitters([vocabulary.Merged("x", 0, 0, 0, 0, ())]) == []
@@ -165,8 +175,8 @@ def test_batches_without_a_token_count_to_nothing() -> None:
 @pytest.mark.parametrize("mask", [None, [True, False, True, True]])
 def test_nulls_and_masked_values_are_not_counted(mask: list[bool] | None) -> None:
     codes = np.array([0, 0, -1, 2])
-    counted = vocabulary.count_codes(codes, 4, None if mask is None else np.array(mask))
-    assert counted.tolist() == ([2, 0, 1, 0] if mask is None else [1, 0, 1, 0])
+    counts = counting.count_codes(codes, 4, None if mask is None else np.array(mask))
+    assert counts.tolist() == ([2, 0, 1, 0] if mask is None else [1, 0, 1, 0])
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def write_shard(
     written = recall(job.scratch, f"write/{number:06d}", WRITTEN)
     if written is None or not is_whole(job.base, written.shard):
         counting = None if job.spec.sequences is None else job.spec.sequences.columns[0]
-        task = shard.ShardTask(split, position, shards, job.base, path, counting)
+        task = shard.ShardTask(split, position, shards, design.cells, job.base, path, counting)
         written = _write_shard(job, task, segments, design, facts)
         remember(job.scratch, f"write/{number:06d}", WRITTEN, written)
     BOARD.advance("write", written.shard.rows)

@@ -1,5 +1,6 @@
 """Count tokens, rank them, number them, and write vocabularies and their lookup tables."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -8,23 +9,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import TaggedOutput
 
-from penstock_dataprep import known, numbering, vocabulary
+from penstock_dataprep import counting, known, numbering, vocabulary
+from penstock_dataprep.counting import Counts
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
 from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.progress import BOARD
+from penstock_dataprep.sorting import argsort_words
 from penstock_dataprep.split import SPLITS, TRAIN, Splitter
-from penstock_dataprep.staged import Staged, read_rows, read_tokens
+from penstock_dataprep.staged import Staged, read_rows, read_tokens, tokens_file
 from penstock_dataprep.transform import measure_rows
 from penstock_shared.vocabularies import VocabularyShard
-
-KNOWN_PIECES = "known-by-hash/"
 
 
 def count_tokens(
     job: Job, staged: Staged, splitter: Splitter, facts: Facts
-) -> Iterator[tuple[tuple[str, int], tuple[str, int]] | TaggedOutput]:
-    """Yield, by (vocabulary, hash partition), where the staged batch's token counts are.
+) -> Iterator[tuple[tuple[str, int], Counts] | TaggedOutput]:
+    """Yield, by (vocabulary, hash partition), where the staged batch's tokens and their counts are.
 
     Beside them go its rows by split, and the measures of its training rows that transforms need.
     """
@@ -41,55 +42,54 @@ def count_tokens(
             mask = (
                 None if rules.of == "all" else is_train if held.lengths is None else np.repeat(is_train, held.lengths)
             )
-            counts = vocabulary.count_codes(held.numbers, len(tokens), mask)
-            pieces = vocabulary.cut_by_hash(vocabulary.count_table(tokens, hashes, counts), bits)
             file = f"counts/{staged.label}.{user}"
-            job.scratch.write_batches(file, pieces)
-            for partition in range(len(pieces)):
-                yield (name, partition), (file, partition)
+            job.scratch.write_array(file, counting.count_codes(held.numbers, len(tokens), mask).astype(np.uint32))
+            edges = itertools.pairwise(counting.partition_edges(hashes, bits).tolist())
+            for partition, (start, stop) in enumerate(edges):
+                yield (name, partition), Counts(tokens_file(staged, user), file, start, stop)
     if job.table is None:
         BOARD.advance("count", staged.rows)
     yield TaggedOutput("measures", measure_rows(rows, job.targets, is_train))
     yield TaggedOutput("sizes", Counter({split: int((assigned == at).sum()) for at, split in enumerate(SPLITS)}))
 
 
-def read_known(job: Job, task: tuple[str, int], facts: Facts) -> Iterator[tuple[tuple[str, int], tuple[str, int]]]:
+def read_known(job: Job, task: tuple[str, int], facts: Facts) -> Iterator[tuple[tuple[str, int], Counts]]:
     """Yield, by (vocabulary, hash partition), where the tokens of one of the parent's vocabulary files are."""
     name, position = task
     held = job.parent_vocabulary(name)
     assert held is not None
     table = known.read_tokens(held, position, job.base)
-    pieces = vocabulary.cut_by_hash(table, _partition_bits(job, name, facts))
     job.scratch.write_batches(f"known/{name}.{position:05d}", [table])
-    file = f"{KNOWN_PIECES}{name}.{position:05d}"
-    job.scratch.write_batches(file, pieces)
-    for partition in range(len(pieces)):
-        yield (name, partition), (file, partition)
+    hashes = table.column("hash").to_numpy()
+    order = argsort_words(hashes)
+    file = f"known-by-hash/{name}.{position:05d}"
+    job.scratch.write_batches(file, [table.take(pa.array(order))])
+    edges = counting.partition_edges(hashes[order], _partition_bits(job, name, facts))
+    for partition, (start, stop) in enumerate(itertools.pairwise(edges.tolist())):
+        yield (name, partition), Counts(file, "", start, stop)
 
 
 def _partition_bits(job: Job, name: str, facts: Facts) -> int:
     held = job.parent_vocabulary(name)
-    return vocabulary.partition_bits(facts.tokens[name] + (held.tokens if held else 0))
+    return counting.partition_bits(facts.tokens[name] + (held.tokens if held else 0))
 
 
-def merge_counts(
-    job: Job, grouped: tuple[tuple[str, int], Iterable[tuple[str, int]]], facts: Facts
-) -> Iterator[vocabulary.Merged]:
+def merge_counts(job: Job, grouped: tuple[tuple[str, int], Iterable[Counts]]) -> Iterator[vocabulary.Merged]:
     """Yield a description of the admitted tokens of one hash partition; counts of the parent's tokens go to a file."""
     (name, partition), places = grouped
     rules, _ = job.vocabularies()[name]
     counts: list[pa.RecordBatch] = []
     parent: list[pa.RecordBatch] = []
-    for file, position in places:
-        (parent if file.startswith(KNOWN_PIECES) else counts).append(job.scratch.read_batch(file, position))
-    counted, added = vocabulary.merge_counts(counts, f"columns.{name}"), 0
+    for place in places:
+        (counts if place.counts else parent).append(place.read(job.scratch))
+    counted, added = counting.merge_counts(counts), 0
+    shared = counting.shared_hashes(counted.column("hash").to_numpy())
     if parent:
-        bits = _partition_bits(job, name, facts)
-        counted, old = known.part(counted, pa.concat_batches(parent), bits, f"columns.{name}")
+        counted, old, shared = known.part(counted, pa.concat_batches(parent))
         added = pc.sum(old.column("count")).as_py() or 0
-    admitted, below = vocabulary.admit(counted, rules)
+    admitted, below = counting.admit(counted, rules)
     keys = vocabulary.sample_keys(admitted)
-    merged = vocabulary.Merged(name, partition, admitted.num_rows, below, added, keys)
+    merged = vocabulary.Merged(name, partition, admitted.num_rows, below, added, keys, shared)
     job.scratch.write_batches(merged.file, [admitted])
     if parent:
         job.scratch.write_batches(merged.added_file, [old])
@@ -102,7 +102,7 @@ def count_known(job: Job, task: tuple[str, int], partitions: list[vocabulary.Mer
     merged = [held for held in partitions if held.vocabulary == name]
     table = job.scratch.read_batch(f"known/{name}.{position:05d}")
     updated = known.add_counts(table, [job.scratch.read_batch(held.added_file) for held in merged])
-    yield _write_range(job, vocabulary.Range.of(name, position, updated), updated, merged)
+    yield _write_range(job, name, position, updated, merged)
 
 
 def cut_ranges(
@@ -127,13 +127,14 @@ def sort_range(
     (name, number), places = grouped
     table = vocabulary.sort_range([job.scratch.read_batch(*place) for place in sorted(places)])
     merged = [held for held in partitions if held.vocabulary == name]
-    yield _write_range(job, vocabulary.Range.of(name, number, table), table, merged)
+    yield _write_range(job, name, number, table, merged)
 
 
 def _write_range(
-    job: Job, held: vocabulary.Range, table: pa.RecordBatch, merged: list[vocabulary.Merged]
+    job: Job, name: str, number: int, table: pa.RecordBatch, merged: list[vocabulary.Merged]
 ) -> vocabulary.Range:
-    bits = numbering.index_bits(merged, job.parent_vocabulary(held.vocabulary))
+    held = vocabulary.Range.of(name, number, table, vocabulary.all_shared(merged))
+    bits = numbering.index_bits(merged, job.parent_vocabulary(name))
     job.scratch.write_batches(held.file, [table])
     job.scratch.write_batches(held.ranks_file, vocabulary.cut_by_hash(vocabulary.rank_table(table), bits))
     return held

@@ -1,0 +1,18 @@
+"""Keep the memory that a batch freed for the next one."""
+
+import ctypes
+
+# Of glibc's malloc.h; the values are bytes.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+SETTINGS = {M_MMAP_THRESHOLD: 1 << 30, M_TRIM_THRESHOLD: (1 << 31) - 1, M_TOP_PAD: 1 << 26}
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc not to hand memory back after each batch: taking it anew, page by page, is a sixth of a build's time.
+
+    Other C libraries have no such setting, and are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, value in SETTINGS.items():
+            mallopt(parameter, value)
