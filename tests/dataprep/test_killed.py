@@ -1,63 +1,119 @@
 """Kill builds without mercy: nothing half built is ever readable, and the next build gives the same bytes."""
 
+import functools
 import random
-import shutil
+import resource
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from logs import build, contents, left_behind, rich_log, rich_spec, write_parquet, write_spec
+from killing import Request, files, timed
+from logs import Built, build, plain_log, plain_spec, rich_log, rich_spec, write_parquet
 
+from penstock_dataprep.catalog import published
 from penstock_dataprep.verify import verify
-from penstock_shared import load_manifest
 
-KILLS = 4
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return write_parquet(rich_log(20_000, seed=9), tmp_path_factory.mktemp("killed") / "log", files=4)
+KILLS = 12
 
 
-def test_a_killed_build_leaves_nothing_to_read_and_can_be_run_again(files: list[str], tmp_path: Path) -> None:
-    document = rich_spec(files)
-    undisturbed = build(document, tmp_path / "undisturbed")
-    out = tmp_path / "datasets"
-    spec = write_spec(tmp_path / "spec.yaml", document)
-    version = out / "log" / undisturbed.manifest.version
+def plain(folder: Path) -> dict[str, Any]:
+    return rich_spec(write_parquet(rich_log(8_000, seed=9), folder / "log", files=4))
+
+
+def joined(folder: Path) -> dict[str, Any]:
+    """Return the spec of a log with histories, and with a table of its items."""
+    log = plain_log(8_000, seed=3)
+    items = pa.table({"item": sorted(set(log["item_id"].to_pylist()))})
+    items = items.append_column("size", pa.array(range(items.num_rows)))
+    items = items.append_column("kind", pa.array([f"k{row % 7}" for row in range(items.num_rows)]))
+    pq.write_table(items, folder / "items.parquet", row_group_size=20)
+    table = {
+        "source": {"files": str(folder / "items.parquet"), "format": "parquet"},
+        "key": "item",
+        "columns": {"size": {"transform": {"kind": "normalise"}}, "kind": {"vocabulary": {}}},
+    }
+    history = {"key": "user_id", "columns": ["item_id"], "length": 20}
+    # Tables have a shard for each block.
+    output = {"rows_per_block": 16, "shard_bytes": "8KB"}
+    logs = write_parquet(log, folder / "log", files=4)
+    return plain_spec(logs, tables={"item_id": table}, history=history, output=output)
+
+
+def day(folder: Path) -> dict[str, Any]:
+    return plain_spec(write_parquet(plain_log(8_000, seed=5, items=140), folder / "day", files=4))
+
+
+@pytest.mark.parametrize("document", [plain, joined, day], ids=["plain", "tables and histories", "appended"])
+def test_a_build_killed_many_times_is_finished_to_the_same_bytes(document: Any, tmp_path: Path) -> None:
+    spec, root = document(tmp_path), tmp_path / "datasets"
+    parents: dict[Path, Built] = {}
+    if document is day:
+        older = plain_spec(write_parquet(plain_log(4_000, seed=4), tmp_path / "earlier"))
+        parents = {place: build(older, place) for place in (tmp_path / "undisturbed", root)}
+    undisturbed = Request(spec, tmp_path / "undisturbed", parents.get(tmp_path / "undisturbed"))
+    seconds = timed(undisturbed)
+    root.mkdir(exist_ok=True)
+    before = [held.path for held in published(str(root))]
+    request = Request(spec, root, parents.get(root))
     moments = random.Random(1)
-    interrupted = 0
-    for _ in range(KILLS):
-        command = [sys.executable, "-m", "penstock_dataprep.cli", "build", spec, "--out", str(out)]
-        killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # The build proper starts when its scratch folder appears; about a second later it is done.
-        deadline = time.monotonic() + 60
-        while killed.poll() is None and not list(out.glob("log/.scratch/*/*")) and time.monotonic() < deadline:
-            time.sleep(0.005)
-        time.sleep(moments.uniform(0, 0.8))
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
-        path = version / "manifest.json"
-        if path.exists():  # It was faster than the kill: then the dataset is whole.
-            verify(load_manifest(path.read_bytes(), str(path)), str(path))
-            shutil.rmtree(version)
-        else:
-            interrupted += 1
-    assert interrupted > 0
-    again = build(document, out)
-    assert contents(again) == contents(undisturbed)
-    assert again.manifest.digest == undisturbed.manifest.digest
-    assert left_behind(out / "log" / ".scratch") == []
-    assert [path for path in left_behind(out) if path.endswith(".tmp")] == []
-    names = {str(path.relative_to(version)) for path in version.rglob("*")}
-    assert names == {str(path.relative_to(undisturbed.path.parent)) for path in undisturbed.path.parent.rglob("*")}
+    kills = 0
+    while kills < KILLS and request.run_for(moments.uniform(0.1, 0.7) * seconds) == -signal.SIGKILL:
+        kills += 1
+        assert [held.path for held in published(str(root))] == before
+        assert len(list(root.rglob("manifest.json"))) == len(before)
+    assert kills >= KILLS // 3
+    assert request.run() == 0
+    assert files(root) == files(undisturbed.root)
+    (made,) = (held for held in published(str(root)) if held.path not in before)
+    verify(made.manifest, made.path)
+    assert made.manifest.digest in {held.manifest.digest for held in published(str(undisturbed.root))}
 
 
-def test_what_a_killed_writer_left_is_not_published(files: list[str], tmp_path: Path) -> None:
-    document = rich_spec(files)
+def small_disk(folder: Path) -> bool:
+    """Mount a file system that can be made small, where this machine lets tests do so."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def give_room(disk: Path, size_bytes: int, is_mounted: bool) -> functools.partial[None] | None:
+    """Give a disk some room; return what a process must do where, for want of a disk, its files are limited instead."""
+    if is_mounted:
+        subprocess.run(["mount", "-o", f"remount,size={size_bytes}", str(disk)], check=True)
+        return None
+    limit = size_bytes // 20
+    return functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+
+
+def test_a_build_that_runs_out_of_room_goes_on_when_it_has_more(tmp_path: Path) -> None:
+    undisturbed = Request(joined(tmp_path), tmp_path / "undisturbed")
+    assert undisturbed.run() == 0
+    disk = tmp_path / "disk"
+    is_mounted = small_disk(disk)
+    try:
+        request, room, failures = Request(undisturbed.document, disk), 200_000, 0
+        while request.run(give_room(disk, room, is_mounted)) != 0:
+            failures += 1
+            assert not list(disk.rglob("manifest.json"))
+            assert published(str(disk)) == []
+            room = room * 3 // 2
+            assert room < 100_000_000
+        assert failures > 2
+        assert files(disk) == files(undisturbed.root)
+    finally:
+        if is_mounted:
+            subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_what_a_killed_writer_left_is_not_published(tmp_path: Path) -> None:
+    document = plain(tmp_path)
     version = build(document, tmp_path / "elsewhere").manifest.version
     half_written = tmp_path / "datasets" / "log" / version / "train" / "00000-of-00004.tfrecord.0123456789abcdef.tmp"
     half_written.parent.mkdir(parents=True)

@@ -3,19 +3,26 @@
 from collections.abc import Iterable, Iterator
 
 from apache_beam.pvalue import TaggedOutput
+from pydantic import TypeAdapter
 
 from penstock_dataprep import entities
 from penstock_dataprep.entities import TableDesign, WrittenTableShard
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
 from penstock_dataprep.mapping import Segment
+from penstock_dataprep.memo import recall, remember
 from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.publish import describe_source
 from penstock_dataprep.sketch import merge_sketches, statistics
 from penstock_dataprep.staged import Staged
+from penstock_dataprep.storage import is_whole
 from penstock_dataprep.transform import Measures
 from penstock_shared.errors import DataRefused
 from penstock_shared.manifest import Accounting, Table
+
+# What the notes of finished work hold.
+DEALT: TypeAdapter[tuple[list[tuple[int, Segment]], int]] = TypeAdapter(tuple[list[tuple[int, Segment]], int])
+WRITTEN: TypeAdapter[WrittenTableShard] = TypeAdapter(WrittenTableShard)
 
 
 def lay_out(
@@ -35,7 +42,12 @@ def map_batch(
     job: Job, staged: Staged, design: TableDesign, numbered: list[tuple[str, Numbering]], indexes: list[int]
 ) -> Iterator[tuple[int, Segment | None] | TaggedOutput]:
     """Yield, by shard, where the staged batch's entities are; and how many have no id."""
-    segments, unmatched = entities.map_entities(job, staged, design, dict(numbered))
+    note = f"map/{staged.label}"
+    dealt = recall(job.scratch, note, DEALT)
+    if dealt is None:
+        dealt = entities.map_entities(job, staged, design, dict(numbered))
+        remember(job.scratch, note, DEALT, dealt)
+    segments, unmatched = dealt
     yield from segments
     yield TaggedOutput("unmatched", unmatched)
 
@@ -49,8 +61,13 @@ def write_shard(
 ) -> Iterator[WrittenTableShard]:
     """Yield what was written as one shard."""
     number, segments = grouped
-    found = sorted((held for held in segments if held is not None), key=lambda held: (held.file, held.position))
-    yield entities.write_table_shard(job, number, found, design, dict(numbered))
+    note = f"write/{job.label(number)}"
+    written = recall(job.scratch, note, WRITTEN)
+    if written is None or not is_whole(job.base, written.shard):
+        found = sorted((held for held in segments if held is not None), key=lambda held: (held.file, held.position))
+        written = entities.write_table_shard(job, number, found, design, dict(numbered))
+        remember(job.scratch, note, WRITTEN, written)
+    yield written
 
 
 def describe(
