@@ -3,7 +3,8 @@
 import html
 from collections.abc import Iterable
 
-from penstock_dataprep.show import curve_table, oov_table, show_rows, stored_as
+from penstock_dataprep.diff import drift_table
+from penstock_dataprep.show import all_drift, curve_table, oov_table, show_rows, stored_as
 from penstock_shared.manifest import Manifest
 
 STYLE = """
@@ -65,6 +66,7 @@ def render_card(manifest: Manifest) -> str:
         ),
         *(_table(*table) for table in (curve_table(manifest), oov_table(manifest)) if table[1]),
         *_tables(manifest),
+        *_drift(manifest),
         "<h2>Files</h2>",
         _table(
             ("split", "shards", "blocks", "bytes"),
@@ -76,6 +78,12 @@ def render_card(manifest: Manifest) -> str:
     ]
     head = f'<meta charset="utf-8"><title>{html.escape(manifest.name)}</title><style>{STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(sections)}</body></html>\n'
+
+
+def _drift(manifest: Manifest) -> list[str]:
+    if manifest.parent is None:
+        return []
+    return [f"<h2>Drift against version {manifest.parent.version}</h2>", _table(*drift_table(all_drift(manifest)))]
 
 
 def _tables(manifest: Manifest) -> list[str]:

@@ -19,12 +19,12 @@ def describe_diff(found: list[tuple[str, Any, Any]], drifted: dict[str, FeatureD
     rows = [(place, _show(old), _show(new)) for place, old, new in found]
     parts = [text_table(("what", "before", "after"), rows) if rows else "no differences"]
     if drifted:
-        parts.append(describe_drift(drifted))
+        parts.append(text_table(*drift_table(drifted)))
     return "\n\n".join(parts)
 
 
-def describe_drift(drifted: dict[str, FeatureDrift]) -> str:
-    """Return the drift of each feature as text."""
+def drift_table(drifted: dict[str, FeatureDrift]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return a header and the drift of each feature."""
     rows = [
         (
             name,
@@ -34,7 +34,7 @@ def describe_drift(drifted: dict[str, FeatureDrift]) -> str:
         )
         for name, held in drifted.items()
     ]
-    return text_table(("drift of", "null share", "oov share", "stability index"), rows)
+    return ("drift of", "null share", "oov share", "stability index"), rows
 
 
 def _claims(manifest: Manifest) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from penstock_dataprep.listing import merged_sketches, read_listings
+from penstock_dataprep.listing import merge_shards, merged_sketches, read_listings, read_sketches
 from penstock_dataprep.storage import dataset_folder
 from penstock_shared.manifest import Manifest
 from penstock_shared.sketches import FeatureDrift, FeatureSketch, HistogramSketch
@@ -14,11 +14,17 @@ SMALLEST_SHARE = 1e-4
 
 
 def load_sketches(manifest: Manifest, path: str) -> dict[str, FeatureSketch]:
-    """Return a dataset's sketch of each feature, all shards merged.
+    """Return a dataset's sketch of each feature, all shards merged; those of tables are named `table.feature`.
 
     Raises DataRefused for a statistics file that is missing or broken.
     """
-    return merged_sketches(read_listings(manifest, dataset_folder(path)).values())
+    base = dataset_folder(path)
+    found = merged_sketches(read_listings(manifest, base).values())
+    for name, table in manifest.tables.items():
+        if table.statistics is None:
+            continue
+        found |= {f"{name}.{feature}": sketch for feature, sketch in merge_shards(read_sketches(table, base)).items()}
+    return found
 
 
 def drifts(before: dict[str, FeatureSketch], after: dict[str, FeatureSketch]) -> dict[str, FeatureDrift]:

@@ -1,6 +1,6 @@
 """List the shards of a split with their blocks' byte offsets and their sketches, and write and read both."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,8 @@ from penstock_dataprep.verify_files import verify_file
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature
 from penstock_shared.files import File
-from penstock_shared.manifest import Manifest
-from penstock_shared.sketches import FeatureSketch, SplitSketches
+from penstock_shared.manifest import Manifest, Table
+from penstock_shared.sketches import FeatureSketch, ShardSketches
 from penstock_shared.splits import Shard, Split
 from penstock_shared.strict import parse_json
 
@@ -66,36 +66,50 @@ def read_listings(manifest: Manifest, base: str) -> dict[str, Listing]:
         offsets = np.frombuffer(read_bytes(join(base, split.block_index.path)), "<u8")
         edges = np.cumsum([shard.blocks for shard in split.shards])
         pieces = np.split(offsets, edges[:-1]) if len(edges) else []
-        held = zip(split.shards, pieces, read_sketches(split, base).shards, strict=True)
+        held = zip(split.shards, pieces, read_sketches(split, base), strict=True)
         found[name] = Listing(
             split.rule, tuple(Listed(shard, tuple(piece.tolist()), sketches) for shard, piece, sketches in held)
         )
     return found
 
 
-def read_sketches(split: Split, base: str) -> SplitSketches:
-    """Return the sketches of a split. Raises DataRefused where there are none, or they are not as they should be."""
-    if split.statistics is None:
-        raise DataRefused(f"{base}: a split has no statistics to go on from; build the dataset anew")
-    verify_file(base, split.statistics)
-    path = join(base, split.statistics.path)
-    sketches = parse_json(SplitSketches, read_bytes(path), path, DataRefused)
-    if len(sketches.shards) != len(split.shards):
-        raise DataRefused(f"{path}: shards: found {len(sketches.shards)}, the manifest lists {len(split.shards)}")
+def read_sketches(held: Split | Table, base: str) -> tuple[dict[str, FeatureSketch], ...]:
+    """Return the sketches of each shard, by feature, of a split or a table.
+
+    Raises DataRefused where there are none, or they are not as they should be.
+    """
+    if held.statistics is None:
+        raise DataRefused(f"{base}: a split or table has no statistics to go on from; build the dataset anew")
+    verify_file(base, held.statistics)
+    path = join(base, held.statistics.path)
+    sketches = parse_json(ShardSketches, read_bytes(path), path, DataRefused).shards
+    if len(sketches) != len(held.shards):
+        raise DataRefused(f"{path}: shards: found {len(sketches)}, the manifest lists {len(held.shards)}")
     return sketches
+
+
+def write_sketches(sketches: Iterable[dict[str, FeatureSketch]], folder: str, base: str) -> File:
+    """Write the sketches of each shard to the statistics file of a folder, and return the manifest's entry for it."""
+    path = f"{folder}/{STATISTICS_NAME}"
+    text = ShardSketches(shards=tuple(sketches)).model_dump_json()
+    size, crc32c = write_bytes(join(base, path), [text.encode("utf-8")])
+    return File(path=path, bytes=size, crc32c=crc32c)
 
 
 def merged_sketches(listings: Iterable[Listing]) -> dict[str, FeatureSketch]:
     """Return the sketch of each feature over all rows of some listings."""
-    held = [listed.sketches for listing in listings for listed in listing.members]
-    names = held[0] if held else {}
-    return {name: merge_sketches([sketches[name] for sketches in held]) for name in names}
+    return merge_shards([listed.sketches for listing in listings for listed in listing.members])
+
+
+def merge_shards(shards: Sequence[dict[str, FeatureSketch]]) -> dict[str, FeatureSketch]:
+    """Return the sketch of each feature over all rows of some shards, given those of each."""
+    return {name: merge_sketches([sketches[name] for sketches in shards]) for name in (shards[0] if shards else ())}
 
 
 def oov_shares(sketches: list[dict[str, FeatureSketch]]) -> dict[str, float]:
     """Return, by feature with a vocabulary, the share of the values in some shards that are outside of it."""
-    merged = {name: merge_sketches([held[name] for held in sketches]) for name in (sketches[0] if sketches else ())}
-    return {name: share(held.oov, held.values) for name, held in merged.items() if held.oov is not None}
+    merged = merge_shards(sketches).items()
+    return {name: share(held.oov, held.values) for name, held in merged if held.oov is not None}
 
 
 def measured(features: tuple[Feature, ...], listings: Iterable[Listing]) -> tuple[Feature, ...]:
@@ -111,9 +125,7 @@ def write_split(listing: Listing, name: str, base: str, version: str) -> Split:
     offsets = np.array([offset for listed in listing.members for offset in listed.offsets], "<u8")
     path = f"{version}/{name}/{INDEX_NAME}"
     size, crc32c = write_bytes(join(base, path), [offsets.tobytes()])
-    sketches = SplitSketches(shards=tuple(listed.sketches for listed in listing.members))
-    statistics_path = f"{version}/{name}/{STATISTICS_NAME}"
-    held = write_bytes(join(base, statistics_path), [sketches.model_dump_json().encode("utf-8")])
+    sketches = [listed.sketches for listed in listing.members]
     shards = tuple(listed.shard for listed in listing.members)
     return Split(
         rule=listing.rule,
@@ -122,6 +134,6 @@ def write_split(listing: Listing, name: str, base: str, version: str) -> Split:
         bytes=sum(shard.bytes for shard in shards),
         shards=shards,
         block_index=File(path=path, bytes=size, crc32c=crc32c),
-        oov_share=oov_shares([listed.sketches for listed in listing.members]),
-        statistics=File(path=statistics_path, bytes=held[0], crc32c=held[1]),
+        oov_share=oov_shares(sketches),
+        statistics=write_sketches(sketches, f"{version}/{name}", base),
     )

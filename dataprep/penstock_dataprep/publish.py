@@ -65,7 +65,7 @@ def publish_manifest(
         older = read_listings(parent, job.base)
         drifted = drifts(merged_sketches(older.values()), sketches)
         content = append(content, parent, older, job.version, created, job.spec.split, job.spec.keep_last)
-    check_limits(job.spec.limits, sketches, drifted)
+    check_limits(job.spec, sketches, drifted, tables)
     splits = {name: write_split(listing, name, job.base, job.version) for name, listing in content.listings.items()}
     layout = RecordLayout(kind=job.spec.output.layout, rows_per_block=job.spec.output.rows_per_block)
     manifest = Manifest(

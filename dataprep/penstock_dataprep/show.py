@@ -1,9 +1,10 @@
 """Describe a dataset to a person in plain text."""
 
-from penstock_dataprep.diff import describe_drift
+from penstock_dataprep.diff import drift_table
 from penstock_dataprep.text_table import text_table
 from penstock_shared.features import Feature
 from penstock_shared.manifest import Certificate, Manifest
+from penstock_shared.sketches import FeatureDrift
 from penstock_shared.splits import Split
 
 
@@ -83,9 +84,9 @@ def describe(manifest: Manifest) -> str:
         f"shuffle seed {manifest.shuffle.seed}, "
         + ("not certified" if certificate is None else _certificate(certificate)),
     ]
-    if manifest.drift:
+    if drifted := all_drift(manifest):
         parent = manifest.parent.version if manifest.parent else ""
-        lines += ["", f"against version {parent}", describe_drift(manifest.drift)]
+        lines += ["", f"against version {parent}", text_table(*drift_table(drifted))]
     return "\n".join(lines)
 
 
@@ -165,6 +166,13 @@ def _tables(manifest: Manifest) -> list[str]:
         "",
         text_table(("entity feature", "dtype", "stored as", "transform", "nulls"), features),
     ]
+
+
+def all_drift(manifest: Manifest) -> dict[str, FeatureDrift]:
+    """Return the drift of each feature of the log and, as `table.feature`, of the entity tables."""
+    tables = manifest.tables.items()
+    of_tables = {f"{name}.{feature}": held for name, table in tables for feature, held in table.drift.items()}
+    return {**manifest.drift, **of_tables}
 
 
 def _certificate(certificate: Certificate) -> str:

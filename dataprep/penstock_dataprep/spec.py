@@ -72,7 +72,10 @@ class SourceSpec(Strict):
 
 
 class LimitsSpec(Strict):
-    """Refuse a build whose rows go past a limit: shares of all rows or values, or drift against the parent version."""
+    """Refuse a build whose rows go past a limit: shares of all rows or values, or drift against the parent version.
+
+    The rows of an entity table are its ids: a column has no value for those without an entity, unless it has a default.
+    """
 
     max_null_fraction: Fraction | None = None
     max_oov_fraction: Fraction | None = None
@@ -116,12 +119,15 @@ class TableSpec(Strict):
     """Say where the attributes of a vocabulary's entities are: `key` is the source's column with the entities' tokens.
 
     Where an entity has several rows, they must be equal; or the table has a column of role time, and the latest counts.
+    `max_missing_fraction` is of the vocabulary's tokens, those without an entity.
     """
 
     source: SourceSpec
     key: str
     columns: Annotated[dict[Name, ColumnSpec], Field(min_length=1)]
     max_reject_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_missing_fraction: Fraction | None = None
+    limits: dict[Name, LimitsSpec] = Field(default_factory=dict)
 
 
 class ShuffleSpec(Strict):
@@ -292,6 +298,8 @@ def _table_faults(spec: Spec, table: str) -> list[str]:
             faults.append(f"{place}.vocabulary: found {column.vocabulary!r}, expected rules or a vocabulary; {known}")
         if f"{table}.{name}" in spec.columns:
             faults.append(f"{place}: a column of the log has the name {table}.{name}, which its vocabulary would have")
+    for name in held.limits.keys() - held.columns.keys():
+        faults.append(f"tables.{table}.limits.{name}: no such column; {nearest(name, held.columns)}")
     if sum(column.role == "time" for column in held.columns.values()) > 1:
         faults.append(f"tables.{table}: several columns have role time, expected at most one")
     return faults

@@ -7,12 +7,12 @@ import numpy as np
 
 from penstock_dataprep.append import increments_of
 from penstock_dataprep.certificate import Moments, certify
-from penstock_dataprep.listing import oov_shares, read_sketches
+from penstock_dataprep.listing import oov_shares
 from penstock_dataprep.sketch import merge_sketches, statistics
 from penstock_dataprep.storage import dataset_folder, join, read_bytes
 from penstock_dataprep.verify_counts import Tally
 from penstock_dataprep.verify_drift import open_parent, verify_drift
-from penstock_dataprep.verify_features import verify_statistics
+from penstock_dataprep.verify_features import verify_sketches, verify_statistics
 from penstock_dataprep.verify_files import expect, verify_file
 from penstock_dataprep.verify_rejects import verify_rejects
 from penstock_dataprep.verify_shard import Checked, verify_shard
@@ -22,7 +22,6 @@ from penstock_shared.digests import manifest_digest
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature
 from penstock_shared.manifest import Certificate, Manifest
-from penstock_shared.sketches import FeatureSketch
 from penstock_shared.splits import Split
 
 CERTIFICATE_TOLERANCE = 1e-3  # in z: sums over floats may differ in their last digits
@@ -59,7 +58,7 @@ def verify(manifest: Manifest, path: str) -> int:
         claims += _verify_block_index(base, split, [offset for checked in own for offset in checked.offsets])
         expect(f"{path}: splits.{name}", "oov_share", split.oov_share, oov_shares([held.sketches for held in own]))
         claims += len(split.oov_share)
-        claims += _verify_sketches(base, split, [checked.sketches for checked in own])
+        claims += verify_sketches(split, base, [checked.sketches for checked in own])
     claims += _verify_statistics(manifest.features, [checked for _, checked in found], path)
     for increment in increments_of(manifest):
         own = [checked for _, checked in found if checked.shard.version == increment.version]
@@ -93,17 +92,6 @@ def _verify_rows_read(manifest: Manifest, base: str, path: str) -> int:
     before = parent.accounting.read if parent is not None else 0
     expect(path, "source.rows", manifest.source.rows, manifest.accounting.read - before)
     return 1
-
-
-def _verify_sketches(base: str, split: Split, sketches: list[dict[str, FeatureSketch]]) -> int:
-    if split.statistics is None:
-        return 0
-    claimed = read_sketches(split, base).shards
-    path = join(base, split.statistics.path)
-    for position, (held, found) in enumerate(zip(claimed, sketches, strict=True)):
-        for name, sketch in found.items():
-            expect(f"{path}: shards.{position}", name, held.get(name), sketch)
-    return 2 + len(sketches)
 
 
 def _verify_statistics(features: tuple[Feature, ...], found: list[Checked], path: str) -> int:

@@ -1,12 +1,12 @@
 """Measure the drift against the parent again, where the parent is still there."""
 
 from penstock_dataprep.drift import drifts
-from penstock_dataprep.listing import merged_sketches, read_listings
-from penstock_dataprep.sketch import merge_sketches
+from penstock_dataprep.listing import merge_shards, merged_sketches, read_listings, read_sketches
 from penstock_dataprep.storage import exists, join, read_bytes
 from penstock_dataprep.verify_files import expect
+from penstock_shared.files import File
 from penstock_shared.manifest import MANIFEST_NAME, Manifest, load_manifest
-from penstock_shared.sketches import FeatureSketch
+from penstock_shared.sketches import FeatureDrift, FeatureSketch
 
 
 def verify_drift(manifest: Manifest, base: str, own: list[dict[str, FeatureSketch]]) -> int:
@@ -15,12 +15,34 @@ def verify_drift(manifest: Manifest, base: str, own: list[dict[str, FeatureSketc
     Return how many claims that is: none where the parent was deleted. Raises DataRefused.
     """
     parent = open_parent(manifest, base)
-    if parent is None or not all(_has_statistics(base, parent, name) for name in parent.splits):
+    files = (
+        [file for split in parent.splits.values() for file in (split.statistics, split.block_index)] if parent else []
+    )
+    if parent is None or not _is_there(base, files):
         return 0
-    after = {name: merge_sketches([sketches[name] for sketches in own]) for name in (own[0] if own else ())}
-    found = drifts(merged_sketches(read_listings(parent, base).values()), after)
-    for name in sorted({*manifest.drift, *found}):
-        expect(f"drift against version {parent.version}", name, manifest.drift.get(name), found.get(name))
+    before = merged_sketches(read_listings(parent, base).values())
+    return _verify(f"drift against version {parent.version}", manifest.drift, before, merge_shards(own))
+
+
+def verify_table_drift(manifest: Manifest, base: str, name: str, own: list[dict[str, FeatureSketch]]) -> int:
+    """Check the drift of each feature of a table in the same way."""
+    parent = open_parent(manifest, base)
+    older = parent.tables.get(name) if parent is not None else None
+    if parent is None or older is None or not _is_there(base, [older.statistics]):
+        return 0
+    where = f"table {name}: drift against version {parent.version}"
+    return _verify(where, manifest.tables[name].drift, merge_shards(read_sketches(older, base)), merge_shards(own))
+
+
+def _verify(
+    where: str,
+    claimed: dict[str, FeatureDrift],
+    before: dict[str, FeatureSketch],
+    after: dict[str, FeatureSketch],
+) -> int:
+    found = drifts(before, after)
+    for name in sorted({*claimed, *found}):
+        expect(where, name, claimed.get(name), found.get(name))
     return len(found)
 
 
@@ -30,6 +52,5 @@ def open_parent(manifest: Manifest, base: str) -> Manifest | None:
     return load_manifest(read_bytes(path), path) if path and exists(path) else None
 
 
-def _has_statistics(base: str, parent: Manifest, split: str) -> bool:
-    held = parent.splits[split]
-    return all(file is not None and exists(join(base, file.path)) for file in (held.statistics, held.block_index))
+def _is_there(base: str, files: list[File | None]) -> bool:
+    return all(file is not None and exists(join(base, file.path)) for file in files)

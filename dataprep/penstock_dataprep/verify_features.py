@@ -1,9 +1,14 @@
 """Check what a manifest says of a feature against the values found."""
 
 from penstock_dataprep.blocks import Values
+from penstock_dataprep.listing import read_sketches
+from penstock_dataprep.storage import join
 from penstock_dataprep.verify_files import expect
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature, Statistics
+from penstock_shared.manifest import Table
+from penstock_shared.sketches import FeatureSketch
+from penstock_shared.splits import Split
 from penstock_shared.tokens import NULL_ID
 
 
@@ -23,3 +28,17 @@ def verify_statistics(feature: Feature, found: Statistics, path: str) -> int:
     for quantity, claimed in feature.statistics:
         expect(f"{path}: statistics of {feature.name}", quantity, claimed, getattr(found, quantity))
     return len(Statistics.model_fields)
+
+
+def verify_sketches(held: Split | Table, base: str, found: list[dict[str, FeatureSketch]]) -> int:
+    """Check the statistics file of a split or a table against its shards' sketches, if it has one.
+
+    Return how many claims that is. Raises DataRefused.
+    """
+    if held.statistics is None:
+        return 0
+    path = join(base, held.statistics.path)
+    for position, (claimed, sketches) in enumerate(zip(read_sketches(held, base), found, strict=True)):
+        for name, sketch in sketches.items():
+            expect(f"{path}: shards.{position}", name, claimed.get(name), sketch)
+    return 2 + len(found)

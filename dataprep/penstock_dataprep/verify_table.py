@@ -4,7 +4,8 @@ from penstock_dataprep.blocks import Values, decode_block
 from penstock_dataprep.sketch import merge_sketches, sketch_feature, statistics
 from penstock_dataprep.storage import join, read_bytes
 from penstock_dataprep.tfrecord import unframe
-from penstock_dataprep.verify_features import verify_ids, verify_statistics
+from penstock_dataprep.verify_drift import verify_table_drift
+from penstock_dataprep.verify_features import verify_ids, verify_sketches, verify_statistics
 from penstock_dataprep.verify_files import expect, verify_file
 from penstock_dataprep.verify_rejects import verify_rejects
 from penstock_shared.manifest import Manifest
@@ -16,7 +17,8 @@ def verify_table(manifest: Manifest, base: str, name: str) -> int:
     """Check all claims about a table, and return how many they are. Raises DataRefused."""
     table = manifest.tables[name]
     sketches = [_verify_shard(manifest, base, name, shard) for shard in table.shards]
-    claims = 4 * len(table.shards)
+    claims = 4 * len(table.shards) + verify_sketches(table, base, sketches)
+    claims += verify_table_drift(manifest, base, name, sketches)
     for feature in table.features:
         found = statistics(feature, merge_sketches([sketch[feature.name] for sketch in sketches]))
         claims += verify_statistics(feature, found, f"table {name}")

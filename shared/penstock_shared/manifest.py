@@ -69,7 +69,8 @@ class Table(Strict):
 
     The shards hold the rows in blocks, whatever the layout of the splits. `missing` counts the ids of tokens of which
     the source has no entity: their rows, and those of the reserved ids, hold what stands for no value. In the
-    accounting, `written` are the entities that have an id, and those filtered as `unmatched` have none.
+    accounting, `written` are the entities that have an id, and those filtered as `unmatched` have none. `drift` is
+    against the table of the version that this one was appended to.
     """
 
     rows: Count
@@ -79,6 +80,8 @@ class Table(Strict):
     source: Source
     accounting: Accounting
     rejects: tuple[File, ...] = ()
+    statistics: File | None = None
+    drift: dict[str, FeatureDrift] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _holds_together(self) -> "Table":

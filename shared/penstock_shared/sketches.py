@@ -1,7 +1,7 @@
 """Define the statistics kept per shard: small enough to read at once, and mergeable without reading rows again.
 
-A split's statistics file is one JSON object: `shards`, a list in the order of the manifest's shards, each a mapping
-from feature name to its sketch.
+The statistics file of a split or of an entity table is one JSON object: `shards`, a list in the order of the manifest's
+shards, each a mapping from feature name to its sketch.
 """
 
 from typing import Annotated
@@ -60,7 +60,7 @@ class FeatureDrift(Strict):
     stability_index: float | None = None
 
 
-class SplitSketches(Strict):
-    """Hold the sketches of every shard of a split, in the order of the manifest's shards."""
+class ShardSketches(Strict):
+    """Hold the sketches of every shard of a split or a table, in the order of the manifest's shards."""
 
     shards: tuple[dict[str, FeatureSketch], ...]

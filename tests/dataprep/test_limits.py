@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from logs import build, left_behind, plain_log, plain_spec, run, write_parquet, write_spec
 
+from penstock_dataprep.verify import verify
 from penstock_shared import DataRefused
 
 ROWS = 1200
@@ -71,3 +73,60 @@ def test_a_limit_on_no_column_is_the_users_mistake(tmp_path: Path, capsys: pytes
     path = write_spec(tmp_path / "spec.yaml", spec([str(tmp_path / "x.parquet")], ratin={"max_null_fraction": 0.1}))
     assert run("build", path, "--out", tmp_path) == 2
     assert "limits.ratin: no such column; did you mean 'rating'?" in capsys.readouterr().err
+
+
+def table_spec(folder: Path, files: list[str], scale: float = 1.0, **rules: object) -> dict:
+    """Return a spec with a table of the items, but for the last; the sizes of every fifth are missing."""
+    items = sorted({item for file in files for item in pq.read_table(file)["item_id"].to_pylist()})[:-1]
+    sizes = [None if place % 5 == 0 else place * scale for place in range(len(items))]
+    pq.write_table(pa.table({"item": items, "size": sizes}), folder / "items.parquet")
+    source = {"files": str(folder / "items.parquet"), "format": "parquet"}
+    table = {"source": source, "key": "item", "columns": {"size": {}}, **rules}
+    return plain_spec(files, tables={"item_id": table})
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"limits": {"size": {"max_null_fraction": 0.1}}}, r"tables.item_id.limits.size.max_null_fraction: found 0\.2"),
+        ({"max_missing_fraction": 0.001}, r"tables.item_id.max_missing_fraction: found 0.0\d+, expected at most 0.001"),
+    ],
+)
+def test_a_table_past_a_limit_is_refused(rules: dict, message: str, tmp_path: Path) -> None:
+    files = write_parquet(plain_log(ROWS, seed=1), tmp_path / "log")
+    with pytest.raises(DataRefused, match=message):
+        build(table_spec(tmp_path, files, **rules), tmp_path / "datasets")
+    assert left_behind(tmp_path / "datasets") == []
+
+
+def test_the_drift_of_a_table_is_recorded_shown_verified_and_limited(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "datasets"
+    files = [write_parquet(plain_log(ROWS, seed=seed), tmp_path / str(seed)) for seed in (1, 2)]
+    parent = build(table_spec(tmp_path, files[0]), root)
+    limit = {"limits": {"size": {"max_stability_index": 0.25}}}
+    alike = build(table_spec(tmp_path, files[1], **limit), root, append_to=parent)
+    drift = alike.manifest.tables["item_id"].drift
+    assert 0 < (drift["size"].stability_index or 0) < 0.25
+    assert run("show", alike.path) == 0
+    assert "item_id.size" in capsys.readouterr().out
+    assert "item_id.size" in (alike.path.parent / "card.html").read_text()
+    assert run("diff", parent.path, alike.path) == 0
+    assert "item_id.size" in capsys.readouterr().out
+    verify(alike.manifest, str(alike.path))
+    false = {"size": drift["size"].model_copy(update={"stability_index": 0.0})}
+    table = alike.manifest.tables["item_id"].model_copy(update={"drift": false})
+    with pytest.raises(DataRefused, match=r"table item_id: drift against version .*: size: found"):
+        verify(alike.manifest.model_copy(update={"tables": {"item_id": table}}), str(alike.path))
+    with pytest.raises(DataRefused, match=r"tables\.item_id\.limits\.size\.max_stability_index: found"):
+        build(table_spec(tmp_path, files[1], scale=0.1, **limit), root, append_to=parent)
+
+
+def test_a_limit_on_no_column_of_a_table_is_the_users_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = write_parquet(plain_log(50, seed=1), tmp_path / "log")
+    document = table_spec(tmp_path, files, limits={"sise": {"max_null_fraction": 0.1}})
+    assert run("build", write_spec(tmp_path / "spec.yaml", document), "--out", tmp_path) == 2
+    assert "tables.item_id.limits.sise: no such column; did you mean 'size'?" in capsys.readouterr().err

@@ -6,14 +6,16 @@ from apache_beam.pvalue import TaggedOutput
 from pydantic import TypeAdapter
 
 from penstock_dataprep import entities
+from penstock_dataprep.drift import drifts
 from penstock_dataprep.entities import TableDesign, WrittenTableShard
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
+from penstock_dataprep.listing import merge_shards, read_sketches, write_sketches
 from penstock_dataprep.mapping import Segment
 from penstock_dataprep.memo import recall, remember
 from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.publish import describe_source
-from penstock_dataprep.sketch import merge_sketches, statistics
+from penstock_dataprep.sketch import statistics
 from penstock_dataprep.staged import Staged
 from penstock_dataprep.storage import is_whole
 from penstock_dataprep.transform import Measures
@@ -87,15 +89,15 @@ def describe(
             f"tables.{job.table}: the rows do not balance: {facts.read} read, {facts.rejected.total()} rejected, "
             f"{sum(unmatched)} unmatched, {duplicates} duplicate, but {found} written; nothing was published"
         )
+    sketches = [shard.sketches for shard in shards]
+    merged = merge_shards(sketches)
     features = tuple(
-        feature.model_copy(
-            update={
-                "statistics": statistics(feature, merge_sketches([shard.sketches[feature.name] for shard in shards]))
-            }
-        )
+        feature.model_copy(update={"statistics": statistics(feature, merged[feature.name])})
         for feature in design.features
     )
     name = str(job.table)
+    older = job.parent.tables.get(name) if job.parent else None
+    before = merge_shards(read_sketches(older, job.base)) if older is not None and older.statistics is not None else {}
     yield (
         name,
         Table(
@@ -111,5 +113,7 @@ def describe(
                 rejected=dict(sorted(facts.rejected.items())),
             ),
             rejects=facts.reject_files,
+            statistics=write_sketches(sketches, f"{job.version}/tables/{name}", job.base),
+            drift=drifts(before, merged),
         ),
     )
