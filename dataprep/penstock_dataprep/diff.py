@@ -25,7 +25,7 @@ def describe_diff(found: list[tuple[str, Any, Any]], drifted: dict[str, FeatureD
 
 def drift_table(drifted: dict[str, FeatureDrift]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return a header and the drift of each feature."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             name,
             f"{held.null_share[0]:.4%} -> {held.null_share[1]:.4%}",

@@ -15,10 +15,10 @@ def verify_drift(manifest: Manifest, base: str, own: list[dict[str, FeatureSketc
     Return how many claims that is: none where the parent was deleted. Raises DataRefused.
     """
     parent = open_parent(manifest, base)
-    files = (
-        [file for split in parent.splits.values() for file in (split.statistics, split.block_index)] if parent else []
-    )
-    if parent is None or not _is_there(base, files):
+    if parent is None:
+        return 0
+    splits = parent.splits.values()
+    if not _is_there(base, [file for held in splits for file in (held.statistics, held.block_index)]):
         return 0
     before = merged_sketches(read_listings(parent, base).values())
     return _verify(f"drift against version {parent.version}", manifest.drift, before, merge_shards(own))
