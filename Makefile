@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 EMULATORS := .emulators/.installed
+FAKE_GCS_SERVER := github.com/fsouza/fake-gcs-server@v1.55.1
 MEMBERS := shared dataprep training
 # The lock is complete, hence --no-deps; pip's own resolver stumbles over hashed requirements with extras.
 PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check --no-deps
@@ -32,6 +33,7 @@ emulators: $(EMULATORS) ## create .emulators with the servers that tests run aga
 $(EMULATORS): requirements/emulators.txt
 	$(PYTHON) -m venv .emulators
 	.emulators/bin/$(PIP_INSTALL) --require-hashes --only-binary :all: -r requirements/emulators.txt
+	CGO_ENABLED=0 GOTOOLCHAIN=local GOBIN=$(CURDIR)/.emulators/bin .emulators/bin/go install $(FAKE_GCS_SERVER)
 	@touch $@
 
 demo: setup ## generate a log, build and verify a dataset, train, evaluate, export, recommend; all in ./demo

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import datetime
 import difflib
 import io
 import logging
@@ -24,14 +25,17 @@ from penstock_dataprep.outputs import output_targets
 from penstock_dataprep.parent import check_files, check_parent, check_targets
 from penstock_dataprep.progress import BOARD, shown
 from penstock_dataprep.refusal import FILE_NAME, noted
+from penstock_dataprep.scratch import scratch_root
 from penstock_dataprep.sources import FORMATS, ROW_COLUMN, Unit, with_row_column
 from penstock_dataprep.spec import Spec
 from penstock_dataprep.storage import (
     exists,
     filesystem,
+    glob,
     join,
     make_folder,
     plain,
+    reaching,
     read_bytes,
     remove,
     remove_unfinished,
@@ -47,14 +51,17 @@ VERSION_DIGITS = 12
 IN_PROCESS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
 
 
-def build(spec: Spec, root: str, runner_flags: list[str], append_to: str | None = None) -> tuple[str, bool]:
+def build(
+    spec: Spec, root: str, runner_flags: list[str], append_to: str | None = None, scratch: str | None = None
+) -> tuple[str, bool]:
     """Build the dataset of a spec under `root`; return (path of its manifest, whether it was there already).
 
     The rows are added to those of the manifest at `append_to`, where it is given.
-    `runner_flags` are Beam pipeline options; none means Beam's in-process runner with a thread per core.
+    `runner_flags` are Beam pipeline options; none means Beam's in-process runner with a thread per core. `scratch` is
+    a folder for intermediate files; scratch_root says where they go without it.
     Raises UserMistake before any work for what the spec or the source's schema rule out, DataRefused for data.
     """
-    job = plan(spec, plain(root), runner_flags, append_to)
+    job = plan(spec, plain(root), runner_flags, append_to, scratch)
     if exists(job.manifest_path):
         load_manifest(read_bytes(job.manifest_path), job.manifest_path)
         return job.manifest_path, True
@@ -66,7 +73,7 @@ def build(spec: Spec, root: str, runner_flags: list[str], append_to: str | None 
                 _build_locked(job, runner_flags)
             job.scratch.remove()
     finally:
-        _remove_if_empty(join(job.base, ".scratch"))
+        _remove_if_empty(job.scratch_root)
         _remove_if_empty(job.base)
     return job.manifest_path, reused
 
@@ -83,11 +90,12 @@ def _build_locked(job: Job, runner_flags: list[str]) -> None:
             _run(job, runner_flags)
     except (UserMistake, DataRefused):
         job.scratch.remove()
-        remove(job.folder)
+        if not exists(job.manifest_path):  # Another build may have published the version.
+            remove(job.folder)
         raise
 
 
-def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None) -> Job:
+def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None, scratch: str | None) -> Job:
     """Find the files of the log and of the tables, check their columns against the spec and cut them into work."""
     runner = _check_runner(_options(runner_flags))
     parent = None if append_to is None else check_parent(spec, append_to, root)
@@ -111,6 +119,7 @@ def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None) 
         check_files(log.files, parent, join(root, spec.name))
         document["parent"] = {"version": parent.version, "digest": parent.digest}
     request = fingerprint(document)
+    created = datetime.datetime.now(datetime.timezone.utc).isoformat()
 
     def job_of(spec: Spec, schema: _Schema, table: str | None, tables: tuple[Job, ...]) -> Job:
         return Job(
@@ -118,8 +127,10 @@ def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None) 
             **schema._asdict(),
             rows_expected=None,
             base=join(root, spec.name),
+            scratch_root=scratch_root(join(root, spec.name), runner, plain(scratch) if scratch else None),
             version=request[:VERSION_DIGITS],
             fingerprint=request,
+            created=created,
             runner=runner,
             append_to=append_to,
             table=table,
@@ -225,8 +236,7 @@ def _check_runner(options: PipelineOptions) -> str:
 
 def _list_files(pattern: str) -> list[SourceFile]:
     system, inner = filesystem(pattern)
-    remote = pattern.partition("://")[0] + "://" if "://" in pattern else ""
-    paths = sorted(system.glob(inner)) if any(mark in inner for mark in "*?[") else [inner]
+    paths = glob(pattern) if any(mark in inner for mark in "*?[") else [pattern]
     if "://" not in pattern and not Path(pattern).is_absolute():
         paths = [os.path.relpath(path) for path in paths]
     if not paths:
@@ -236,7 +246,8 @@ def _list_files(pattern: str) -> list[SourceFile]:
     found = []
     for path in paths:
         try:
-            info = system.info(path)
+            with reaching(pattern):
+                info = system.info(path)
         except FileNotFoundError:
             raise UserMistake(f"source.files: {pattern} does not exist (looked from {Path.cwd()})") from None
         except PermissionError:
@@ -246,7 +257,7 @@ def _list_files(pattern: str) -> list[SourceFile]:
                 f"source.files: {pattern} is a folder; name its files, for example {pattern.rstrip('/')}/*"
             )
         modified = info.get("generation") or info.get("etag") or info.get("mtime") or info.get("updated") or ""
-        found.append(SourceFile(path=remote + path, bytes=int(info["size"]), modified=str(modified)))
+        found.append(SourceFile(path=path, bytes=int(info["size"]), modified=str(modified)))
     if sum(file.bytes for file in found) == 0:
         raise DataRefused(f"source.files: {pattern} is empty; expected rows")
     return found

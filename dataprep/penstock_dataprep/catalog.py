@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from penstock_dataprep.storage import filesystem, join, read_bytes
+from penstock_dataprep.storage import exists, glob, join, read_bytes
 from penstock_dataprep.text_table import text_table
 from penstock_shared.errors import UserMistake
 from penstock_shared.manifest import MANIFEST_NAME, Manifest, load_manifest
@@ -18,11 +18,9 @@ class Published:
 
 def published(root: str) -> list[Published]:
     """Return the versions under `root`, the folder given to `build --out`. Raises UserMistake where there is none."""
-    system, inner = filesystem(root)
-    if not system.exists(inner):
+    if not exists(root):
         raise UserMistake(f"{root}: no such folder; expected one given to build --out")
-    remote = root.partition("://")[0] + "://" if "://" in root else ""
-    paths = [remote + path for path in system.glob(join(inner, "*", "*", MANIFEST_NAME))]
+    paths = glob(join(root, "*", "*", MANIFEST_NAME))
     found = [Published(path, load_manifest(read_bytes(path), path)) for path in paths]
     return sorted(found, key=lambda held: (held.manifest.name, held.manifest.created, held.manifest.version))
 

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         help="build the dataset of a spec, or find it already built",
         description="Build the dataset of a spec. The last line of standard output is the manifest's path. "
         "Flags after -- go to Beam, for example: -- --runner=DataflowRunner --project=P --region=R",
-        usage="%(prog)s [-h] --out OUT [--append-to MANIFEST] spec [-- BEAM_FLAG ...]",
+        usage="%(prog)s [-h] --out OUT [--append-to MANIFEST] [--scratch FOLDER] spec [-- BEAM_FLAG ...]",
     )
     build.add_argument("spec", help="the spec, a YAML file")
     build.add_argument("--out", required=True, help="folder or URL under which datasets live")
@@ -47,6 +47,12 @@ def parser() -> argparse.ArgumentParser:
         "--append-to",
         metavar="MANIFEST",
         help="make a version of the rows of this one and, added to them, those that the spec's source names",
+    )
+    build.add_argument(
+        "--scratch",
+        metavar="FOLDER",
+        help="folder or URL for intermediate files (default: beside the dataset; for a URL and a runner on this "
+        "machine, ~/.cache/penstock/scratch)",
     )
 
     verify = commands.add_parser(
@@ -116,7 +122,7 @@ def _generate(chosen: argparse.Namespace) -> None:
 def _build(chosen: argparse.Namespace) -> None:
     from penstock_dataprep.commands import run_build
 
-    run_build(chosen.spec, chosen.out, chosen.runner_flags, chosen.append_to)
+    run_build(chosen.spec, chosen.out, chosen.runner_flags, chosen.append_to, chosen.scratch)
 
 
 def _verify(chosen: argparse.Namespace) -> None:

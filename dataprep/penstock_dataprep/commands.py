@@ -26,14 +26,14 @@ def run_generate(log: str, rows: int, users: int, items: int, seed: int, files: 
     print(f"generated {rows:,} rows in {log} ({seconds:.1f} s, {rows / seconds:,.0f} rows/s)")
 
 
-def run_build(spec_path: str, root: str, runner_flags: list[str], append_to: str | None) -> None:
+def run_build(spec_path: str, root: str, runner_flags: list[str], append_to: str | None, scratch: str | None) -> None:
     """Build a dataset, or find it built; the last line printed is the manifest's path."""
     spec = load_spec(spec_path, _read_text(spec_path))
     started = time.monotonic()
     _quiet_third_parties()
     from penstock_dataprep.build import build
 
-    path, reused = build(spec, root, runner_flags, append_to)
+    path, reused = build(spec, root, runner_flags, append_to, scratch)
     manifest = load_manifest(read_bytes(path), path)
     seconds = time.monotonic() - started
     verb = "reused" if reused else "built"

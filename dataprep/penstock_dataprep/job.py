@@ -20,6 +20,8 @@ class Job:
     """Describe one build: `targets` are the columns taken, `outputs` the features written.
 
     `base` is the dataset folder `<root>/<name>`, `runner` is named in the manifest.
+    `scratch_root` is the folder that scratch folders of builds of the dataset lie in.
+    `created` is when the build began, so that a step tried again writes the same manifest and another build another.
     `append_to` is the path of the manifest to append to, None for a dataset of its own. `tables` are the jobs that read
     the entity tables, of which each knows its `table`.
     """
@@ -32,8 +34,10 @@ class Job:
     units: tuple[Unit, ...]
     rows_expected: int | None
     base: str
+    scratch_root: str
     version: str
     fingerprint: str
+    created: str
     runner: str
     append_to: str | None
     table: str | None = None
@@ -56,8 +60,8 @@ class Job:
 
     @property
     def scratch(self) -> Scratch:
-        """Return the build's scratch folder, beside the version it makes."""
-        return Scratch(join(self.base, ".scratch", f"{self.version}-{penstock_dataprep.__version__}"))
+        """Return the build's scratch folder."""
+        return Scratch(join(self.scratch_root, f"{self.version}-{penstock_dataprep.__version__}"))
 
     @property
     def folder(self) -> str:

@@ -2,8 +2,8 @@
 
 A note is written, whole or not at all, after everything it speaks of is written. It holds plain JSON values of the
 step's results. Notes live in the scratch folder, whose name holds the request's fingerprint and the tool's version,
-so a note never outlives the request or the code it was made for. What notes speak of is not flushed to disk, so they
-are good only until the machine stops.
+so a note never outlives the request or the code it was made for. What notes speak of is not flushed to a local disk,
+so there they are good only until the machine stops.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from penstock_dataprep.scratch import Scratch
-from penstock_dataprep.storage import exists, read_bytes, write_bytes
+from penstock_dataprep.storage import exists, is_local, read_bytes, write_bytes
 
 Result = TypeVar("Result")
 
@@ -20,7 +20,9 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def forget_unflushed(scratch: Scratch) -> None:
-    """Empty the scratch folder if it is of another run of this machine."""
+    """Empty a local scratch folder if it is of another run of this machine; what is in a bucket stays good."""
+    if not is_local(scratch.folder):
+        return
     name = scratch.path("boot_id")
     boot_id = BOOT_ID.read_bytes() if BOOT_ID.exists() else b""
     if not exists(name) or read_bytes(name) != boot_id:

@@ -1,7 +1,5 @@
 """Publish a dataset: gather what was written, balance the accounts, and write the manifest last."""
 
-import datetime
-
 import penstock_dataprep
 from penstock_dataprep.append import Content, append
 from penstock_dataprep.card import render_card
@@ -16,11 +14,20 @@ from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.provenance import git_commit
 from penstock_dataprep.shard import WrittenShard
 from penstock_dataprep.split import Splitter
-from penstock_dataprep.storage import join, write_bytes
+from penstock_dataprep.storage import create_bytes, exists, join, read_bytes, write_bytes
 from penstock_shared.digests import content_digest
-from penstock_shared.errors import DataRefused
+from penstock_shared.errors import DataRefused, UserMistake
 from penstock_shared.layout import RecordLayout
-from penstock_shared.manifest import FORMAT_MAJOR, FORMAT_MINOR, Accounting, Manifest, Shuffle, Table, dump_manifest
+from penstock_shared.manifest import (
+    FORMAT_MAJOR,
+    FORMAT_MINOR,
+    Accounting,
+    Manifest,
+    Shuffle,
+    Table,
+    dump_manifest,
+    load_manifest,
+)
 from penstock_shared.origin import Parent, Source, Tool
 from penstock_shared.vocabularies import VocabularyShard
 
@@ -52,7 +59,6 @@ def publish_manifest(
         for name in job.vocabularies()
     }
     features = measured(make_features(job.outputs, design, facts), own.values())
-    created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     content = Content(
         listings=own,
         features=features,
@@ -64,7 +70,7 @@ def publish_manifest(
     if parent is not None:
         older = read_listings(parent, job.base)
         drifted = drifts(merged_sketches(older.values()), sketches)
-        content = append(content, parent, older, job.version, created, job.spec.split, job.spec.keep_last)
+        content = append(content, parent, older, job.version, job.created, job.spec.split, job.spec.keep_last)
     check_limits(job.spec, sketches, drifted, tables)
     splits = {name: write_split(listing, name, job.base, job.version) for name, listing in content.listings.items()}
     layout = RecordLayout(kind=job.spec.output.layout, rows_per_block=job.spec.output.rows_per_block)
@@ -72,7 +78,7 @@ def publish_manifest(
         format_version=f"{FORMAT_MAJOR}.{FORMAT_MINOR}",
         name=job.spec.name,
         version=job.version,
-        created=created,
+        created=job.created,
         fingerprint=job.fingerprint,
         digest=content_digest(content.features, layout, vocabularies, splits, content.increments, tables),
         source=describe_source(job, facts),
@@ -90,9 +96,25 @@ def publish_manifest(
         increments=content.increments,
         drift=drifted,
     )
-    write_bytes(join(job.folder, CARD_NAME), [render_card(manifest).encode("utf-8")])
-    write_bytes(job.manifest_path, [dump_manifest(manifest).encode("utf-8")])
+    _publish(job.manifest_path, manifest)
     return job.manifest_path
+
+
+def _publish(path: str, manifest: Manifest) -> None:
+    """Write card and manifest, unless another build has published the version: of several builds one does."""
+    content = dump_manifest(manifest).encode("utf-8")
+    try:
+        if exists(path):
+            raise FileExistsError(path)
+        write_bytes(join(path.rpartition("/")[0], CARD_NAME), [render_card(manifest).encode("utf-8")])
+        create_bytes(path, content)
+    except FileExistsError:
+        found = read_bytes(path)
+        if found == content:
+            return  # It was this build: a runner tried the step again, or the answer to the upload was lost.
+        digest = load_manifest(found, path).digest
+        same = "the same content" if digest == manifest.digest else f"content digest {digest}, not {manifest.digest}"
+        raise UserMistake(f"{path}: another build published this version first, with {same}; use that one") from None
 
 
 def describe_source(job: Job, facts: Facts) -> Source:

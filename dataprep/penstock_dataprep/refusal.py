@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from penstock_dataprep.job import Job
-from penstock_dataprep.storage import exists, out_of_space, read_bytes, write_bytes
+from penstock_dataprep.storage import exists, explained, out_of_space, read_bytes, write_bytes
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 
 FILE_NAME = "refusal.json"
@@ -27,10 +27,22 @@ def reporting(
     except PenstockError as refusal:
         note(refusal, job)
         raise
-    except OSError as fault:
-        reason = out_of_space(job.base, fault) or PenstockError(f"{job.base}: {fault}")
+    except Exception as fault:
+        reason = _reason(fault, job)
+        if reason is None:
+            raise
         note(reason, job)
         raise reason from fault
+
+
+def _reason(fault: Exception, job: Job) -> PenstockError | None:
+    """Return the error to raise for a fault of a disk or a bucket, or None for one of the code."""
+    for place in (job.base, job.scratch.folder):
+        if (reason := explained(place, fault)) is not None:
+            return reason
+    if isinstance(fault, OSError):
+        return out_of_space(job.base, fault) or PenstockError(f"{job.base}: {fault}")
+    return None
 
 
 def note(refusal: PenstockError, job: Job) -> None:

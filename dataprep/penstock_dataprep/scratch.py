@@ -1,13 +1,50 @@
-"""Keep a build's intermediate files: Arrow batches under the dataset's folder, gone once it is published."""
+"""Keep a build's intermediate files, gone once the dataset is published, and choose where they lie."""
 
+import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from penstock_dataprep.storage import filesystem, is_local, join, open_input, out_of_space, remove
+from penstock_dataprep.storage import (
+    filesystem,
+    is_local,
+    join,
+    open_input,
+    out_of_space,
+    reaching,
+    remove,
+    write_bytes,
+)
+from penstock_shared.errors import UserMistake
+
+FOLDER_NAME = ".scratch"
+# The runners whose workers are on the machine of the command, and so share its disk.
+LOCAL_RUNNERS = ("fnapirunner", "directrunner", "bundlebaseddirectrunner", "prismrunner")
+
+
+def scratch_root(base: str, runner: str, chosen: str | None) -> str:
+    """Return where the scratch folders of builds of the dataset at `base` lie; `chosen` is a folder the user names.
+
+    They are beside the versions, where all workers find them. But a bucket is far slower than the disk of a machine
+    that does all the work: then they are in its cache folder, under the dataset's hash, for the next build to find.
+    Raises UserMistake where the workers of a runner would not find them.
+    """
+    runs_here = f"{runner.rpartition('.')[2].lower().removesuffix('runner')}runner" in LOCAL_RUNNERS
+    if chosen is None and (is_local(base) or not runs_here):
+        return join(base, FOLDER_NAME)
+    if chosen is not None and not runs_here and is_local(chosen) and not is_local(base):
+        raise UserMistake(f"--scratch {chosen}: workers of {runner} are on other machines; give a folder of a bucket")
+    return join(chosen or cache_folder(), f"{base.rpartition('/')[2]}-{hashlib.sha256(base.encode()).hexdigest()[:12]}")
+
+
+def cache_folder() -> str:
+    """Return the folder of this user for scratch files of remote datasets: $XDG_CACHE_HOME/penstock/scratch."""
+    return str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "penstock" / "scratch")
 
 
 @dataclass(frozen=True)
@@ -43,8 +80,9 @@ class Scratch:
     def clear(self) -> None:
         """Remove all the folder holds, but not the folder, which may be locked."""
         system, inner = filesystem(self.folder)
-        for path in system.ls(inner, detail=False) if system.exists(inner) else []:
-            system.rm(path, recursive=True)
+        with reaching(self.folder):
+            for path in system.ls(inner, detail=False) if system.exists(inner) else []:
+                system.rm(path, recursive=True)
 
     def remove(self) -> None:
         """Remove the folder and all it holds."""
@@ -52,11 +90,16 @@ class Scratch:
 
     @contextmanager
     def _create(self, name: str) -> Iterator[pa.NativeFile]:
-        system, inner = filesystem(self.path(name))
+        inner = self.path(name)
         try:
-            system.makedirs(inner.rpartition("/")[0], exist_ok=True)
-            local = is_local(self.folder)
-            with pa.OSFile(inner, "wb") if local else pa.PythonFile(system.open(inner, "wb"), "w") as sink:
-                yield sink
+            if is_local(self.folder):
+                Path(inner).parent.mkdir(parents=True, exist_ok=True)
+                with pa.OSFile(inner, "wb") as sink:
+                    yield sink
+            else:
+                # Whole or not at all, as notes of finished work rely on.
+                buffer = pa.BufferOutputStream()
+                yield buffer
+                write_bytes(self.path(name), [buffer.getvalue()])
         except OSError as fault:
             raise out_of_space(inner, fault) or fault from None

@@ -1,9 +1,10 @@
-"""Read and write files by path or URL through fsspec; local files are memory-mapped and written atomically."""
+"""Read and write files by path or URL through fsspec; files are written whole or not at all, local ones mapped."""
 
+import contextlib
 import errno
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,10 +16,17 @@ from penstock_shared.errors import PenstockError, UserMistake
 from penstock_shared.files import File
 
 UNFINISHED = ".tmp"
+# What a remote file is read in: a request for less costs as much time, and a buffer is as large.
+READ_BYTES = 16 << 20
 
 
 def filesystem(path: str) -> tuple[Any, str]:
-    """Return (fsspec filesystem, path inside it) of a path or URL."""
+    """Return (fsspec filesystem, path inside it) of a path or URL. Raises UserMistake for one that cannot be used."""
+    if is_bucket(path):
+        from penstock_dataprep import buckets  # its imports take most of a second
+
+        with reaching(path):
+            return buckets.system(), path.partition("://")[2]
     try:
         found: tuple[Any, str] = fsspec.core.url_to_fs(path)
     except (ValueError, ImportError) as fault:
@@ -26,9 +34,32 @@ def filesystem(path: str) -> tuple[Any, str]:
     return found
 
 
+@contextlib.contextmanager
+def reaching(path: str) -> Iterator[None]:
+    """Turn the faults of a bucket into errors for people: UserMistake for a missing permission, PenstockError else."""
+    try:
+        yield
+    except Exception as fault:
+        raise explained(path, fault) or fault from None
+
+
+def explained(path: str, fault: Exception) -> PenstockError | None:
+    """Return the error to raise for a fault of a bucket, or None for any other fault."""
+    if not is_bucket(path) or isinstance(fault, PenstockError | FileNotFoundError | FileExistsError):
+        return None
+    from penstock_dataprep import buckets
+
+    return buckets.explain(path, fault)
+
+
 def plain(path: str) -> str:
     """Return a file:// URL as the path it stands for, and anything else as it is."""
     return filesystem(path)[1] if path.startswith("file://") else path
+
+
+def is_bucket(path: str) -> bool:
+    """Tell whether a path is in Google Cloud Storage."""
+    return path.startswith("gs://")
 
 
 def is_local(path: str) -> bool:
@@ -39,13 +70,24 @@ def is_local(path: str) -> bool:
 def exists(path: str) -> bool:
     """Tell whether there is a file or folder at `path`."""
     system, inner = filesystem(path)
-    return bool(system.exists(inner))
+    with reaching(path):
+        return bool(system.exists(inner))
+
+
+def glob(pattern: str) -> list[str]:
+    """Return the paths or URLs that match a pattern, in order; none where there is no such folder or bucket."""
+    system, inner = filesystem(pattern)
+    scheme = "" if is_local(pattern) else pattern.partition("://")[0] + "://"
+    with reaching(pattern), contextlib.suppress(FileNotFoundError):
+        return sorted(scheme + path for path in system.glob(inner))
+    return []
 
 
 def read_bytes(path: str) -> bytes:
     """Return the whole content of a file. Raises FileNotFoundError."""
     system, inner = filesystem(path)
-    content: bytes = system.cat_file(inner)
+    with reaching(path):
+        content: bytes = system.cat_file(inner)
     return content
 
 
@@ -54,19 +96,27 @@ def open_input(path: str) -> pa.NativeFile:
     if is_local(path):
         return pa.memory_map(path)
     system, inner = filesystem(path)
-    return pa.PythonFile(system.open(inner, "rb"), mode="r")
+    with reaching(path):
+        return pa.PythonFile(system.open(inner, "rb", block_size=READ_BYTES), mode="r")
 
 
 def write_bytes(path: str, parts: Iterable[bytes], durable: bool = True) -> tuple[int, str]:
     """Write a file whole or not at all, and return (bytes, crc32c as 8 hex digits).
 
     A local file is written beside its place, flushed to disk if it is to be `durable`, and renamed; an object in a
-    bucket appears only when its upload is complete. Raises PenstockError when the disk is full.
+    bucket appears only when its upload is complete. Raises PenstockError when the disk is full, UserMistake where the
+    bucket does not exist.
     """
+    if is_bucket(path):
+        from penstock_dataprep import buckets
+
+        with _writing(path):
+            return buckets.upload(path, parts)
     system, inner = filesystem(path)
     if not is_local(path):
-        with system.open(inner, "wb") as file:
-            return _write_parts(file, parts)
+        content = b"".join(parts)
+        system.pipe_file(inner, content)
+        return len(content), f"{google_crc32c.value(content):08x}"
     target = Path(inner)
     beside = target.with_name(f"{target.name}.{uuid.uuid4().hex}{UNFINISHED}")
     try:
@@ -84,9 +134,38 @@ def write_bytes(path: str, parts: Iterable[bytes], durable: bool = True) -> tupl
     return written
 
 
+def create_bytes(path: str, content: bytes) -> None:
+    """Write a file that is not there yet, whole or not at all. Raises FileExistsError where it is, whoever made it.
+
+    A bucket is asked to take the object only as its first generation, so of several writers one wins; those of a
+    local file hold a lock.
+    """
+    if is_local(path):
+        if Path(path).exists():
+            raise FileExistsError(path)
+        write_bytes(path, [content])
+        return
+    system, inner = filesystem(path)
+    with _writing(path):
+        system.pipe_file(inner, content, mode="create")
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    try:
+        with reaching(path):
+            yield
+    except FileNotFoundError:
+        raise UserMistake(f"{path}: there is no such bucket; make it, or give another") from None
+
+
 def make_folder(path: str) -> None:
-    """Make a local folder, or do nothing for a bucket. Raises UserMistake where it cannot be made or written."""
+    """Make a folder, or see whether a bucket lets write and delete. Raises UserMistake where it cannot be written."""
     if not is_local(path):
+        system, inner = filesystem(join(path, f".probe-{uuid.uuid4().hex}"))
+        with _writing(path):
+            system.pipe_file(inner, b"")
+            system.rm_file(inner)
         return
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
@@ -116,24 +195,35 @@ def checksum(path: str) -> tuple[int, str]:
     """Return (bytes, crc32c as 8 hex digits) of a file, read in pieces."""
     size, crc = 0, 0
     system, inner = filesystem(path)
-    with system.open(inner, "rb") as file:
-        while piece := file.read(1 << 22):
+    with reaching(path), system.open(inner, "rb", block_size=READ_BYTES) as file:
+        while piece := file.read(READ_BYTES if is_bucket(path) else 1 << 22):
             size += len(piece)
             crc = google_crc32c.extend(crc, piece)
     return size, f"{crc:08x}"
 
 
 def is_whole(base: str, file: File) -> bool:
-    """Tell whether a file of a dataset folder is there with the bytes and checksum of its entry."""
+    """Tell whether a file of a dataset folder is there with the bytes and checksum of its entry.
+
+    A bucket knows the checksums of its objects, and nothing is read.
+    """
     path = join(base, file.path)
-    return exists(path) and checksum(path) == (file.bytes, file.crc32c)
+    if not exists(path):
+        return False
+    if is_bucket(path):
+        from penstock_dataprep import buckets
+
+        with reaching(path):
+            return buckets.checksum(path) == (file.bytes, file.crc32c)
+    return checksum(path) == (file.bytes, file.crc32c)
 
 
 def remove(path: str) -> None:
     """Remove a file or a folder with all it holds; do nothing when it is not there."""
     system, inner = filesystem(path)
-    if system.exists(inner):
-        system.rm(inner, recursive=True)
+    with reaching(path):
+        if system.exists(inner):
+            system.rm(inner, recursive=True)
 
 
 def dataset_folder(manifest_path: str) -> str:

@@ -21,7 +21,7 @@ from penstock_dataprep.cli import parser
 
 FLAGS = {
     "generate": {"log", "--rows", "--users", "--items", "--seed", "--files", "-h", "--help"},
-    "build": {"spec", "--out", "--append-to", "-h", "--help"},
+    "build": {"spec", "--out", "--append-to", "--scratch", "-h", "--help"},
     "verify": {"manifest", "-h", "--help"},
     "show": {"manifest", "--json", "-h", "--help"},
     "list": {"root", "--json", "-h", "--help"},

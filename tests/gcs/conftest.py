@@ -1,0 +1,57 @@
+"""Start the Cloud Storage emulator once, and let every test have buckets of its own."""
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "dataprep")]
+
+from emulators import gcs  # noqa: E402
+
+NUMBERS = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Pass over what Beam says about itself and aiohttp of gcsfs; all other warnings stay errors."""
+    for noise in (
+        "ignore::FutureWarning:google",
+        "ignore::DeprecationWarning:apache_beam",
+        "ignore:Sending a large body directly with raw bytes:ResourceWarning",
+    ):
+        config.addinivalue_line("filterwarnings", noise)
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gcs.Emulator]:
+    """Run an emulator, and point this process and those it starts to it."""
+    binary = gcs.find_binary()
+    if binary is None:
+        pytest.skip("no fake-gcs-server: make emulators builds it")
+    cache = tmp_path_factory.mktemp("cache")
+    with gcs.running(binary, tmp_path_factory.mktemp("gcs")) as running, pytest.MonkeyPatch.context() as patch:
+        for name, value in {**running.environment, "XDG_CACHE_HOME": str(cache)}.items():
+            patch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+def bucket(emulator: gcs.Emulator) -> str:
+    """Make a bucket and return its URL."""
+    return emulator.make_bucket(f"bucket-{next(NUMBERS)}")
+
+
+@pytest.fixture(scope="session")
+def command(emulator: gcs.Emulator) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs penstock-data or penstock-train as a process of its own."""
+
+    def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-W", "ignore", "-m", f"penstock_{program}.cli", *arguments]
+        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120, env=dict(os.environ))
+
+    return run
