@@ -173,7 +173,8 @@ def _default_dtype(column: ColumnSpec, found: pa.DataType | None) -> str:
 
 
 def _can_become(found: pa.DataType, dtype: str, column: ColumnSpec) -> bool:
-    is_number = pa.types.is_integer(found) or pa.types.is_boolean(found)
+    """Tell whether values of a type may become a dtype; text becomes numbers only where the spec asks for it."""
+    is_number = pa.types.is_integer(found) or pa.types.is_boolean(found) or (_is_text(found) and column.dtype == dtype)
     if dtype == "string":
         return _is_text(found) or is_number or bool(pa.types.is_binary(found))
     if dtype == "int64":
@@ -184,8 +185,8 @@ def _can_become(found: pa.DataType, dtype: str, column: ColumnSpec) -> bool:
 def _acceptable(dtype: str) -> str:
     return {
         "string": "text, an integer or a boolean",
-        "int64": "an integer, a boolean, a whole float, a timestamp or a date",
-        "float32": "a number",
+        "int64": "an integer, a boolean, a whole float, a timestamp or a date; dtype: int64 reads integers from text",
+        "float32": "a number; dtype: float32 reads numbers from text",
     }[dtype]
 
 

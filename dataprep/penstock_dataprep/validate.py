@@ -19,6 +19,8 @@ REJECT_SCHEMA = pa.schema(
         ("value", pa.string()),
     ]
 )
+# What one unit of a type coarser than a microsecond counts.
+MICROSECONDS = {"s": 1_000_000, "ms": 1000, "date32[day]": 86_400_000_000, "date64[ms]": 1000}
 
 
 @dataclass
@@ -140,12 +142,25 @@ def convert(values: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, np.ndarray
     if pa.types.is_null(values.type):
         return pa.nulls(len(values), wanted), None
     if (pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)) and pa.types.is_int64(wanted):
-        return values.cast(pa.timestamp("us"), safe=False).cast(pa.int64()), None
+        return _to_microseconds(values)
     if pa.types.is_floating(wanted):
         numbers, wrong = _cast_each(values, pa.float64())
         finite, infinite = _finite(_nan_to_null(numbers).cast(pa.float32(), safe=False))
         return finite, infinite if wrong is None else wrong if infinite is None else wrong | infinite
     return _cast_each(values, wanted)
+
+
+def _to_microseconds(moments: pa.Array) -> tuple[pa.Array, np.ndarray | None]:
+    """Return timestamps or dates as microseconds since 1970, and the mask of those that int64 does not hold."""
+    unit = str(moments.type) if pa.types.is_date(moments.type) else moments.type.unit
+    limit = (2**63 - 1) // MICROSECONDS.get(unit, 1)
+    numbers = (moments.cast(pa.int32()) if pa.types.is_date32(moments.type) else moments).cast(pa.int64())
+    extremes, wrong = pc.min_max(numbers), None
+    smallest, largest = extremes["min"].as_py(), extremes["max"].as_py()
+    if unit in MICROSECONDS and smallest is not None and (smallest < -limit or largest > limit):
+        wrong = _to_numpy(pc.fill_null(pc.or_(pc.less(numbers, -limit), pc.greater(numbers, limit)), False))
+        moments = pc.if_else(pa.array(wrong), pa.scalar(None, moments.type), moments)
+    return moments.cast(pa.timestamp("us"), safe=False).cast(pa.int64()), wrong
 
 
 def _finite(values: pa.Array) -> tuple[pa.Array, np.ndarray | None]:

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv as pv
+import pyarrow.parquet as pq
 import pytest
 from logs import Built, build, contents, plain_log, run, spec_of, write_parquet, write_spec
 
@@ -216,3 +218,25 @@ def test_a_wrong_type_in_a_text_file_is_named(tmp_path: Path, capsys: pytest.Cap
     assert f"row 2 of {log}: rating: found 'good', expected a float32 value" in said
     assert f"row 3 of {log}: 3 fields where 4 are expected: 3,c,4" in said
     assert f"row 4 of {log}: timestamp: found '12.5', expected a int64 value" in said
+
+
+def test_text_in_parquet_becomes_numbers_as_in_csv(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "user_id": ["7", "8", "7", "x8"],
+            "item_id": ["a", "b", "c", "d"],
+            "rating": ["3.5", "4", "bad", "1"],
+            "timestamp": ["10", "11", "12", "13"],
+        }
+    )
+    pq.write_table(table, tmp_path / "log.parquet")
+    pv.write_csv(table, tmp_path / "log.csv", pv.WriteOptions(quoting_style="none"))
+    columns = {**TYPED_COLUMNS, "user_id": {"role": "user", "dtype": "int64", "vocabulary": {}}}
+    built = [
+        build(spec_of(str(tmp_path / f"log.{kind}"), columns, kind, max_reject_fraction=0.5), tmp_path / kind)
+        for kind in ("parquet", "csv")
+    ]
+    for held in built:
+        assert held.manifest.accounting.rejected == {"rating type": 1, "user_id type": 1}
+        assert held.manifest.vocabularies["user_id"].token_dtype == "int64"
+    assert contents(built[0]) == contents(built[1])

@@ -28,14 +28,15 @@ TYPES: dict[str, pa.DataType | None] = {
     "struct": pa.struct([("x", pa.int64())]),
     "text": ANY_TEXT,
 }
+TEXTS = ("string", "large_string", "text")
 ACCEPTED = {
     # dtype of a number column -> the types that may become it
-    "int64": {"int8", "int64", "uint64", "bool", "float16", "float64", "timestamp", "date", "text"},
-    "float32": {"int8", "int64", "uint64", "bool", "float16", "float64", "decimal", "text"},
+    "int64": {"int8", "int64", "uint64", "bool", "float16", "float64", "timestamp", "date", *TEXTS},
+    "float32": {"int8", "int64", "uint64", "bool", "float16", "float64", "decimal", *TEXTS},
 }
 ACCEPTED_TOKENS = {
-    "int64": {"int8", "int64", "uint64", "bool", "timestamp", "date", "text"},
-    "string": {"int8", "int64", "uint64", "bool", "string", "large_string", "binary", "text"},
+    "int64": {"int8", "int64", "uint64", "bool", "timestamp", "date", *TEXTS},
+    "string": {"int8", "int64", "uint64", "bool", "binary", *TEXTS},
 }
 
 
@@ -109,6 +110,12 @@ def test_default_dtypes(column: dict[str, Any], found: pa.DataType | None, dtype
             {"x": pa.list_(pa.int64())},
             {},
             "'x' is a list in log.parquet; only a column with role feature and null: keep may be",
+        ),
+        (
+            {"x": {}},
+            {"x": pa.string()},
+            {},
+            "which cannot become float32; expected a number; dtype: float32 reads numbers from text",
         ),
         ({"x": {"null": "reject"}}, {"x": pa.list_(pa.int64())}, {}, "'x' is a list in log.parquet"),
         ({"x": {"null": {"default": 1}}}, {"x": pa.list_(pa.int64())}, {}, "'x' is a list in log.parquet"),

@@ -79,6 +79,23 @@ def checked(array: pa.Array, *targets: Target) -> tuple[list[Any], list[tuple[An
         ([1_500_000_000_123_456_789], pa.timestamp("ns", "Europe/Athens"), {}, [1_500_000_000_123_456], []),
         ([-1], pa.timestamp("ns"), {}, [0], []),
         ([1, None], pa.date32(), {}, [86_400_000_000, None], []),
+        ([2**31 - 1, 1], pa.date32(), {}, [86_400_000_000], [(1, "type", "<value out of range: 2147483647>")]),
+        # Seconds of which int64 holds the microseconds, and others that would wrap.
+        (
+            [9_223_372_036_854, -9_223_372_036_854],
+            pa.timestamp("s"),
+            {},
+            [9223372036854000000, -9223372036854000000],
+            [],
+        ),
+        (
+            [9_223_372_036_855, None, 1],
+            pa.timestamp("s"),
+            {},
+            [None, 1000000],
+            [(1, "type", "<value out of range: 9223372036855>")],
+        ),
+        ([-(2**63), 1], pa.timestamp("us"), {}, [-(2**63), 1], []),
         ([1, 5, 9, None], pa.int64(), {"range": (2, 8)}, [5, None], [(1, "range", "1"), (3, "range", "9")]),
         (
             [0.9, 1.0, 5.0, 5.1],

@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 from penstock_dataprep.sources.base import SourceBatch, Unit
+from penstock_dataprep.sources.encoding import as_utf8, fault_in, to_text
+from penstock_dataprep.sources.quotes import QuoteWatch
 from penstock_dataprep.spec import SourceSpec
 from penstock_dataprep.storage import open_input
 from penstock_shared.errors import DataRefused, UserMistake
@@ -20,7 +22,10 @@ UNIT_SEPARATOR = "\x1f"  # stands for a delimiter of several characters, which A
 
 
 class CsvFormat:
-    """Read CSV: an empty field is null, and a line with too few or too many fields is a malformed row."""
+    """Read CSV: an empty field is null.
+
+    A line with too few or too many fields is a malformed row, and so is one with bytes that are no text.
+    """
 
     def columns(self, path: str, source: SourceSpec) -> dict[str, pa.DataType | None]:
         """Return the names of the header line, or those the spec gives where there is none; the types are text."""
@@ -33,12 +38,9 @@ class CsvFormat:
             raise DataRefused(f"{path}: empty; expected a header line with the column names")
         line = header.split(b"\n", 1)[0].rstrip(b"\r")
         try:
-            names = pv.read_csv(
-                _with_one_delimiter(pa.BufferReader(line + b"\n"), source),
-                pv.ReadOptions(encoding=source.encoding),
-                pv.ParseOptions(**_marks(source)),
-            ).column_names
-        except pa.ArrowException as fault:
+            text = _with_one_delimiter(as_utf8(pa.BufferReader(line + b"\n"), source.encoding), source)
+            names = pv.read_csv(text, parse_options=pv.ParseOptions(**_marks(source))).column_names
+        except (pa.ArrowException, UnicodeDecodeError) as fault:
             raise DataRefused(f"{path}: the header line cannot be read: {fault}") from None
         if source.header is not None:
             if len(names) != len(source.header):
@@ -66,25 +68,26 @@ class CsvFormat:
         )
         convert_options = pv.ConvertOptions(
             include_columns=columns,
-            column_types=dict.fromkeys(columns, pa.string()),
+            column_types=dict.fromkeys(columns, pa.binary()),
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
             null_values=[""],
         )
         names = list(source.header or ())
-        read_options = pv.ReadOptions(
-            use_threads=False, block_size=BLOCK_BYTES, column_names=names, encoding=source.encoding
-        )
+        read_options = pv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=names)
         parsed = reported = 0
         try:
-            file = _with_one_delimiter(open_input(unit.path), source)
+            file = _with_one_delimiter(as_utf8(open_input(unit.path), source.encoding), source)
+            if source.quote is not None:
+                file = pa.TransformInputStream(file, QuoteWatch(unit.path, _delimiter(source), source.quote))
             with pv.open_csv(file, read_options, parse_options, convert_options) as reader:
                 for parsed_batch in reader:
-                    batch = _with_own_delimiter(parsed_batch, source)
-                    rows = _places(parsed, batch.num_rows, malformed)
+                    rows = _places(parsed, parsed_batch.num_rows, malformed)
+                    batch, rows, unreadable = _readable(parsed_batch, rows, source.encoding)
                     upto = len(malformed)
-                    yield SourceBatch(unit.path, batch, rows, tuple(malformed[reported:upto]))
-                    parsed, reported = parsed + batch.num_rows, upto
+                    noted = (*malformed[reported:upto], *unreadable)
+                    yield SourceBatch(unit.path, _with_own_delimiter(batch, source), rows, noted)
+                    parsed, reported = parsed + parsed_batch.num_rows, upto
         except (OSError, pa.ArrowException) as fault:
             raise DataRefused(f"{unit.path}: cannot be read past row {parsed + len(malformed)}: {fault}") from None
         if len(malformed) > reported:
@@ -94,15 +97,36 @@ class CsvFormat:
 
 def _marks(source: SourceSpec) -> dict[str, Any]:
     """Return the parser's delimiter and quotes."""
-    delimiter = source.delimiter if len(source.delimiter) == 1 else UNIT_SEPARATOR
-    return {"delimiter": delimiter, "quote_char": source.quote or False}
+    return {"delimiter": _delimiter(source), "quote_char": source.quote or False}
+
+
+def _delimiter(source: SourceSpec) -> str:
+    """Return the one character that stands between fields once the parser sees them."""
+    return source.delimiter if len(source.delimiter) == 1 else UNIT_SEPARATOR
+
+
+def _readable(
+    batch: pa.RecordBatch, rows: np.ndarray, encoding: str
+) -> tuple[pa.RecordBatch, np.ndarray, list[tuple[int, str]]]:
+    """Return (the rows that are text, their places in the file, (place, what is wrong) of the others)."""
+    found = [to_text(column) for column in batch.columns]
+    texts = pa.RecordBatch.from_arrays([text for text, _ in found], names=batch.schema.names)
+    if not any(len(wrong) for _, wrong in found):
+        return texts, rows, []
+    noted: dict[int, str] = {}
+    for name, column, (_, wrong) in zip(batch.schema.names, batch.columns, found, strict=True):
+        for row in wrong.tolist():
+            noted.setdefault(row, f"column {name!r} is no {encoding} text: {fault_in(column[row].as_py())}")
+    is_text = np.ones(len(rows), bool)
+    is_text[list(noted)] = False
+    return texts.filter(pa.array(is_text)), rows[is_text], [(int(rows[row]), noted[row]) for row in sorted(noted)]
 
 
 def _with_one_delimiter(file: pa.NativeFile, source: SourceSpec) -> pa.NativeFile:
     """Return a file in which a delimiter of several characters is UNIT_SEPARATOR."""
     if len(source.delimiter) == 1:
         return file
-    delimiter, rest = source.delimiter.encode(source.encoding), b""
+    delimiter, rest = source.delimiter.encode("utf-8"), b""
 
     def replace(piece: bytes) -> bytes:
         nonlocal rest
