@@ -100,6 +100,15 @@ def test_bytes_that_an_encoding_does_not_have_cost_one_row(encoding: str, wrong:
     assert text.startswith(f"column 'b' is no {encoding} text: ")
 
 
+def test_a_line_of_json_that_is_no_text_is_malformed(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"a": "x"}\n{"a": "\xff"}\n{"a": "z"}\n')
+    source = SourceSpec(files=str(path), format="jsonl")
+    (held,) = FORMATS["jsonl"].read(FORMATS["jsonl"].units(str(path), 1)[0], source, ["a"])
+    assert (held.rows.tolist(), held.batch.column("a").to_pylist()) == ([0, 2], ["x", "z"])
+    assert [place for place, _ in held.malformed] == [1]
+
+
 def test_both_are_told_to_the_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     columns = {
         "user_id": {"role": "user", "vocabulary": {}},

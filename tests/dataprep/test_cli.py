@@ -81,9 +81,9 @@ def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     [
         ("columns.user_id.from", "usr_id", "columns.user_id: no column 'usr_id' in .*; did you mean 'user_id'?"),
         (
-            "columns.item_id.dtype",
-            "int64",
-            "columns.item_id: 'item_id' has type string in .*, which cannot become int64",
+            "columns.item_id.from",
+            "rating",
+            "columns.item_id: 'rating' has type float in .*, which cannot become string",
         ),
         ("shufle", {"seed": 1}, "shufle: unknown key 'shufle'; did you mean 'shuffle'?"),
         ("output.rows_per_blok", 1, "output.rows_per_blok: unknown key .* did you mean 'rows_per_block'?"),
@@ -251,7 +251,7 @@ def test_a_damaged_file_is_refused(damage: Any, message: str, log: str, tmp_path
         ("\n", "empty; expected a header line"),
         ("user_id,item_id,rating,timestamp\n", "hold no rows"),
         ("user_id,user_id,item_id,rating,timestamp\n1,1,a,1,1\n", "the header line names 'user_id' 2 times"),
-        ("user_id,item_id,rating,timestamp\n1,\udcff,1,1\n", "invalid UTF8 data"),
+        ("user_id,item_id,rating,timestamp\n1,\udcff,1,1\n", "column 'item_id' is no utf-8 text"),
         ("user_id,item_id,rating,timestamp\n1,a,1\n", "row 1 of .*log.csv: 3 fields where 4 are expected: 1,a,1"),
     ],
 )

@@ -92,11 +92,16 @@ def _batch(path: str, lines: list[bytes], first_row: int, columns: list[str]) ->
 
 
 def _is_faithful(array: pa.Array) -> bool:
-    """Tell whether Arrow's parser kept the values: not text taken for moments, nor integers rounded to floats."""
+    """Tell whether Arrow's parser kept the values: not text taken for moments, nor integers rounded to floats.
+
+    Raises ArrowInvalid for text that is not UTF-8.
+    """
     if pa.types.is_list(array.type):
         return _is_faithful(array.flatten())
     if pa.types.is_floating(array.type):
         return (pc.max(pc.abs(array)).as_py() or 0) < LARGEST_EXACT
+    if pa.types.is_string(array.type):
+        array.validate(full=True)
     return not pa.types.is_timestamp(array.type)
 
 
