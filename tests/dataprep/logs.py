@@ -1,5 +1,6 @@
 """Make small logs, write them in each format, build datasets from them and read the rows back."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import yaml
 
 from penstock_dataprep import cli
@@ -158,6 +160,31 @@ def contents(built: Built) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix in (".tfrecord", ".u64")
     }
+
+
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], document: dict[str, Any]) -> tuple[int, str]:
+    """Build a spec that must be refused; return (exit code, message)."""
+    out = tmp_path / "datasets"
+    code = run("build", write_spec(tmp_path / "spec.yaml", document), "--out", out)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+    assert left_behind(out) == []
+    return code, printed.err
+
+
+def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Return a copy of a document with the value at a dotted path set, or removed for None."""
+    copied = json.loads(json.dumps(document))
+    *parents, last = path.split(".")
+    inner = copied
+    for parent in parents:
+        inner = inner[parent]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return copied
 
 
 def left_behind(root: Path) -> list[str]:

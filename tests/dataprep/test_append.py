@@ -1,141 +1,32 @@
 """Hold appended versions to a plain Python account of which tokens, ids and rows they must hold."""
 
 import itertools
-import json
-import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from append_account import VOCABULARIES, Account
 from logs import (
-    RICH_COLUMNS,
-    TEST_FRACTION,
     Built,
     build,
     contents,
-    id_of,
-    left_behind,
     plain_log,
-    ranked,
-    rich_log,
     rich_spec,
     rows_of,
-    run,
     spec_of,
     vocabulary_tokens,
     write_parquet,
-    write_spec,
 )
 
-from penstock_dataprep import counting, known, numbering, vocabulary
-from penstock_dataprep.counting import count_table, merge_counts
-from penstock_dataprep.design import widen
-from penstock_dataprep.hashing import fingerprint_tokens
+from penstock_dataprep import counting, numbering, vocabulary
 from penstock_dataprep.verify import verify
-from penstock_dataprep.vocabulary import cut_by_hash
-from penstock_shared import Column, DataRefused, UserMistake
+from penstock_shared import UserMistake
 
-DAYS, ROWS_PER_DAY, DAY, FIRST_USERS = 4, 900, 10_000_000, 150
 OTHER_RUNNERS = (("--direct_num_workers=1",), ("--direct_num_workers=3", "--direct_running_mode=in_memory"))
-VOCABULARIES = {"user_id": ("user_id",), "item_id": ("item_id", "history")}
-
-
-def day(number: int) -> pa.Table:
-    """Return the log of one day: half of its users and items are new, and some of its numbers wider than before."""
-    table = rich_log(ROWS_PER_DAY, seed=20 + number)
-    is_new = np.arange(table.num_rows) % 2 == 1
-    # Few enough that the first day's ids fit a byte, and the second day's do not.
-    users = table["user_id"].to_numpy() % FIRST_USERS + np.where(is_new, number * DAY, 0)
-    items = [
-        f"{number}/{item}" if new else item for item, new in zip(table["item_id"].to_pylist(), is_new, strict=True)
-    ]
-    columns = {
-        "user_id": users,
-        "item_id": pa.array(items),
-        # Thirds take all the bits of a float; halves do not.
-        "rating": table["rating"].to_numpy() / (3 if number == 2 else 1),
-        "timestamp": table["timestamp"].to_numpy() + number * DAY,
-    }
-    for name, column in columns.items():
-        table = table.set_column(table.schema.get_field_index(name), name, pa.array(column))
-    return table
-
-
-def best_cut(times: list[int]) -> int:
-    """Return the time, not the first, from which on the share of rows is nearest to the test fraction."""
-    counts = sorted(Counter(times).items())
-    best, left = (2.0, 0), len(times) - counts[0][1]
-    for time, count in counts[1:]:
-        best = min(best, (abs(left / len(times) - TEST_FRACTION), time))
-        left -= count
-    return best[1]
-
-
-class Account:
-    """Append days to vocabularies and splits in plain Python."""
-
-    def __init__(self) -> None:
-        self.tokens: dict[str, dict[Any, int]] = {name: {} for name in VOCABULARIES}
-        self.rows: dict[str, Counter] = {"train": Counter(), "test": Counter()}
-
-    def append(self, table: pa.Table) -> None:
-        """Add a day: count over its train rows, number new tokens after the old, map its rows."""
-        valid = [row for row in table.to_pylist() if row["rating"] == row["rating"] and row["rating"] <= 5]
-        cut = best_cut([row["timestamp"] for row in valid])
-        train = [row for row in valid if row["timestamp"] < cut]
-        for name, columns in VOCABULARIES.items():
-            held = self.tokens[name]
-            values = [value for row in train for column in columns for value in self._values(row[column])]
-            for token, count in Counter(values).items():
-                if token in held:
-                    held[token] += count
-            new = [value for value in values if value not in held]
-            held.update(ranked(new, RICH_COLUMNS[name]["vocabulary"].get("min_count", 1)))
-        # What was tested on once is trained on now.
-        self.rows = {"train": self.rows["train"] + self.rows["test"], "test": Counter()}
-        places = {name: {token: rank for rank, token in enumerate(held)} for name, held in self.tokens.items()}
-        for row in valid:
-            self.rows["test" if row["timestamp"] >= cut else "train"][self._mapped(row, places)] += 1
-
-    @staticmethod
-    def _values(value: Any) -> list[Any]:
-        return value if isinstance(value, list) else [] if value is None else [value]
-
-    @staticmethod
-    def _mapped(row: dict[str, Any], places: dict[str, dict[Any, int]]) -> tuple[Any, ...]:
-        return (
-            id_of(row["user_id"], places["user_id"], 3),
-            id_of(row["item_id"], places["item_id"], 2),
-            tuple(id_of(token, places["item_id"], 2) for token in row["history"] or []),
-            float(np.float32(row["rating"])),
-            None if row["price"] is None else float(np.float32(row["price"])),
-            row["stock"],
-            tuple(row["scores"]),
-            row["timestamp"],
-        )
-
-
-@pytest.fixture(scope="module")
-def days() -> list[pa.Table]:
-    return [day(number) for number in range(DAYS)]
-
-
-@pytest.fixture(scope="module")
-def chain(days: list[pa.Table], tmp_path_factory: pytest.TempPathFactory) -> list[Built]:
-    """Build the first day and append the others one by one."""
-    folder = tmp_path_factory.mktemp("chain")
-    built: list[Built] = []
-    for number, table in enumerate(days):
-        document = rich_spec(write_parquet(table, folder / f"log-{number}"))
-        built.append(build(document, folder / "datasets", append_to=built[-1] if built else None))
-    return built
 
 
 def test_every_version_holds_the_rows_and_tokens_of_a_plain_account(days: list[pa.Table], chain: list[Built]) -> None:
@@ -310,188 +201,3 @@ def test_examples_and_hashed_ids_grow_too(tmp_path: Path) -> None:
     assert (users.tokens, users.size, len(users.ancestors)) == (0, 52, 1)
     assert items.tokens == 40
     assert sum(len(rows_of(built, split)) for split in ("train", "test")) == 1000
-
-
-Change = Callable[[dict[str, Any]], None]
-
-
-def put(*path_and_value: Any) -> Change:
-    *parents, last, value = path_and_value
-
-    def change(document: dict[str, Any]) -> None:
-        inner = document
-        for part in parents:
-            inner = inner[part]
-        inner[last] = value
-
-    return change
-
-
-REFUSALS: list[tuple[str, Change, str]] = [
-    ("name", put("name", "other"), "name: found 'other', but .* is of 'log'; give both the same name"),
-    ("seed", put("shuffle", "seed", 18), "shuffle.seed: found 18, but .*manifest.json has 17"),
-    ("layout", put("output", "layout", "examples"), "output.layout: found 'examples', but .* has 'blocks'"),
-    ("block", put("output", "rows_per_block", 128), "output.rows_per_block: found 128, but .* has 64"),
-    (
-        "rules",
-        put("columns", "item_id", "vocabulary", "min_count", 9),
-        "columns.item_id.vocabulary.min_count: found 9, but .* has 3",
-    ),
-    ("column", put("columns", "extra", {"from": "price"}), r"columns.order: found .*extra.*, but .* has "),
-    (
-        "leave_last",
-        put("split", {"by": "leave_last"}),
-        "split: by leave_last cannot be appended: .*split the new rows by time or entity_hash, or build all rows anew",
-    ),
-]
-
-
-@pytest.mark.parametrize(("change", "message"), [row[1:] for row in REFUSALS], ids=[row[0] for row in REFUSALS])
-def test_a_spec_that_does_not_go_on_from_its_parent_is_refused(
-    change: Change,
-    message: str,
-    days: list[pa.Table],
-    chain: list[Built],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    document = json.loads(json.dumps(rich_spec(write_parquet(days[1], tmp_path / "log"))))
-    change(document)
-    root = chain[0].base.parent
-    before = left_behind(root)
-    code = run("build", write_spec(tmp_path / "s.yaml", document), "--out", root, "--append-to", chain[0].path)
-    errors = capsys.readouterr().err
-    assert code == 2
-    assert re.search(message, errors), errors
-    assert left_behind(root) == before
-
-
-def test_a_source_that_does_not_go_on_from_its_parent_is_refused(
-    days: list[pa.Table], chain: list[Built], tmp_path: Path
-) -> None:
-    root = chain[0].base.parent
-    files = [file.path for file in chain[0].manifest.source.files]
-    with pytest.raises(UserMistake, match=f"is already in version {chain[0].manifest.version}, unchanged"):
-        build(rich_spec(files), root, append_to=chain[2])
-    texts = days[1].set_column(0, "user_id", pa.array([str(user) for user in days[1]["user_id"].to_pylist()]))
-    with pytest.raises(UserMistake, match=r"columns.user_id: 'user_id' is string, but in version .* it is int64"):
-        build(rich_spec(write_parquet(texts, tmp_path / "texts")), root, append_to=chain[0])
-
-
-def test_a_parent_elsewhere_missing_or_edited_is_refused(
-    days: list[pa.Table], chain: list[Built], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    document = rich_spec(write_parquet(days[1], tmp_path / "log"))
-    with pytest.raises(UserMistake, match=r"whose manifest cannot list files outside of it; give --out .*/datasets"):
-        build(document, tmp_path / "elsewhere", append_to=chain[0])
-    spec = write_spec(tmp_path / "spec.yaml", document)
-    assert run("build", spec, "--out", tmp_path, "--append-to", tmp_path / "absent.json") == 2
-    assert "absent.json: no such file; expected the path of a manifest.json" in capsys.readouterr().err
-    edited = tmp_path / "datasets" / "log" / chain[0].path.parent.name / "manifest.json"
-    shutil.copytree(chain[0].path.parent, edited.parent)
-    edited.write_text(edited.read_text().replace('"storage": "u8"', '"storage": "u16"', 1))
-    assert run("build", spec, "--out", tmp_path / "datasets", "--append-to", edited) == 3
-    assert "was it edited?" in capsys.readouterr().err
-
-
-def test_damage_of_the_parents_vocabulary_is_found_before_ids_are_given(
-    days: list[pa.Table], chain: list[Built], tmp_path: Path
-) -> None:
-    folder = tmp_path / "datasets" / "log" / chain[0].path.parent.name
-    shutil.copytree(chain[0].path.parent, folder)
-    tokens = next(folder.glob("vocabularies/item_id/*"))
-    flipped = bytearray(tokens.read_bytes())
-    flipped[40] ^= 1
-    tokens.write_bytes(flipped)
-    document = rich_spec(write_parquet(days[1], tmp_path / "log"))
-    with pytest.raises(DataRefused, match=r"item_id/00000-of-00001.tfrecord: corrupt"):
-        build(document, tmp_path / "datasets", append_to=Built(chain[0].manifest, folder / "manifest.json", False))
-
-
-def test_verify_finds_a_token_that_moved_and_a_false_increment(
-    chain: list[Built], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root = tmp_path / "log"
-    shutil.copytree(chain[0].base, root)
-    path = root / chain[1].path.parent.name / "manifest.json"
-    document = json.loads(path.read_text())
-    document["increments"][0]["features"][5]["statistics"]["nulls"] += 1
-    path.write_text(json.dumps(document))
-    assert run("verify", path) == 3
-    assert "statistics of stock: nulls" in capsys.readouterr().err
-    # The third version's tokens are not those that a version which grew from the second one's sibling would hold.
-    document = json.loads((root / chain[2].path.parent.name / "manifest.json").read_text())
-    document["vocabularies"]["item_id"]["ancestors"][-1]["tokens"] -= 1
-    path = root / chain[2].path.parent.name / "manifest.json"
-    path.write_text(json.dumps(document))
-    assert run("verify", path) == 3
-    assert "does not come after" in capsys.readouterr().err
-
-
-TOKENS = st.one_of(
-    st.lists(st.integers(-(2**63), 2**63 - 1), unique=True, max_size=60),
-    st.lists(st.text(max_size=12), unique=True, max_size=60),
-)
-
-
-@given(TOKENS, st.integers(0, 3), st.randoms(use_true_random=False))
-def test_counts_are_parted_and_added_as_a_dict_would(tokens: list[Any], bits: int, random: Any) -> None:
-    kind = pa.string() if tokens and isinstance(tokens[0], str) else pa.int64()
-    held = random.sample(tokens, random.randint(0, len(tokens)))
-    counted = random.sample(tokens, random.randint(0, len(tokens)))
-    old = {token: random.randint(1, 9) for token in held}
-    new = {token: random.randint(1, 9) for token in counted}
-
-    def table(counts: dict[Any, int]) -> pa.RecordBatch:
-        array = pa.array(list(counts), kind)
-        hashes, checks = fingerprint_tokens(array)
-        return count_table(array, pa.array(hashes), pa.array(checks), np.array(list(counts.values()), np.int64))
-
-    ranks = pa.array(np.arange(len(old), dtype=np.uint32))
-    ranked_table = table(old).append_column("rank", ranks)
-    parts = [
-        known.part(merge_counts([counts]), held_counts)[:2]
-        for counts, held_counts in zip(cut_by_hash(table(new), bits), cut_by_hash(ranked_table, bits), strict=True)
-    ]
-    fresh: dict[Any, int] = {}
-    for part, _ in parts:
-        fresh |= zip(part.column("token").to_pylist(), part.column("count").to_pylist(), strict=True)
-    assert fresh == {token: count for token, count in new.items() if token not in old}
-    for start in range(0, len(held), 7):
-        piece = known.add_counts(ranked_table.slice(start, 7), [added for _, added in parts])
-        assert piece.column("token").to_pylist() == held[start : start + 7]
-        summed = [old[token] + new.get(token, 0) for token in held[start : start + 7]]
-        assert piece.column("count").to_pylist() == summed
-
-
-def test_a_new_token_with_the_hash_of_a_known_one_is_new() -> None:
-    hashes = pa.array([5, 5], pa.uint64())
-    tokens, checks = pa.array(["new", "old"]), pa.array([1, 2], pa.uint32())
-    counted = count_table(tokens, hashes, checks, np.array([3, 4]))
-    held = counted.slice(1).append_column("rank", pa.array([9], pa.uint32()))
-    fresh, added, shared = known.part(counted, held)
-    assert fresh.to_pylist() == [{"token": "new", "hash": 5, "check": 1, "count": 3}]
-    assert added.to_pylist() == [{"rank": 9, "count": 4}]
-    assert shared == (5,)
-    assert known.part(counted.slice(0, 1), held)[2] == (5,)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "both"),
-    [
-        ("u8", "u24", "u24"),
-        ("u32", "i64", "i64"),
-        ("u8", "f16", "f16"),
-        ("u8", "bf16", "bf16"),
-        ("u16", "f16", "f32"),
-        ("f16", "bf16", "f32"),
-        ("f32", "u8", "f32"),
-        ("u24", "u24", "u24"),
-    ],
-)
-def test_a_column_widens_to_what_holds_both(one: Any, other: Any, both: str) -> None:
-    for left, right in ((one, other), (other, one)):
-        assert widen(Column(name="x", storage=left), Column(name="x", storage=right)).storage == both
-    lists = widen(Column(name="x", storage=one, lengths="u8"), Column(name="x", storage=other, lengths="u24"))
-    assert lists.lengths == "u24"
-    assert widen(Column(name="x", storage=one, nullable=True), Column(name="x", storage=other)).nullable
