@@ -6,7 +6,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import PlainSerializer, PlainValidator
 
-COUNTED_BITS = 20  # a batch is first counted in at most 2^20 buckets
+# Values are counted in about as many buckets as may be left, and in FINER_BITS finer ones while too few are found.
+FINER_BITS = 4
+MOST_COUNTED = 1 << 20
 FLOAT32_SIGN = np.int64(1 << 31)
 
 # An array that JSON holds as a list of integers.
@@ -36,19 +38,22 @@ class Histogram:
         if len(values) == 0:
             return cls(limit, 0, np.zeros(0, np.int64), np.zeros(0, np.int64))
         low, high = int(values.min()), int(values.max())
-        shift = max(0, (high - low).bit_length() - COUNTED_BITS)
-        first = low >> shift
-        places = (values >> shift) - first
-        counts = np.bincount(places)
-        buckets = np.flatnonzero(counts)
-        if shift == 0 or len(buckets) > limit:
-            return cls(limit, shift, buckets + first, counts[buckets])._settled()
-        # So few buckets that a smaller shift might do: count the values themselves.
-        held = np.empty(len(counts), np.int64)
-        held[places] = values
-        if np.array_equal(held[places], values):
-            return cls(limit, 0, held[buckets], counts[buckets])
-        return cls(limit, 0, *np.unique(values, return_counts=True))._settled()
+        shift = max(0, (high - low).bit_length() - limit.bit_length())
+        while True:
+            first = low >> shift
+            places = (values >> shift) - first
+            counts = np.bincount(places)
+            buckets = np.flatnonzero(counts)
+            if shift == 0 or len(buckets) > limit:
+                return cls(limit, shift, buckets + first, counts[buckets])._settled()
+            # So few buckets that a smaller shift might do: perhaps each holds one value.
+            held = np.empty(len(counts), np.int64)
+            held[places] = values
+            if np.array_equal(held[places], values):
+                return cls(limit, 0, held[buckets], counts[buckets])
+            if (high - low) >> shift >= MOST_COUNTED:
+                return cls(limit, 0, *np.unique(values, return_counts=True))._settled()
+            shift = max(0, shift - FINER_BITS)
 
     def merge(self, other: "Histogram") -> "Histogram":
         """Return the histogram of both sets of values."""
