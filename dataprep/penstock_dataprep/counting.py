@@ -13,7 +13,7 @@ from penstock_dataprep.columns import VocabularySpec
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.sorting import argsort_words
 
-TOKENS_PER_PARTITION = 1 << 19
+TOKENS_PER_PARTITION = 1 << 21
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Look up 64-bit token hashes in immutable, memory-mapped tables, a whole array at a time.
 
 The leading bits of a hash choose a table, so that each is built on its own and stays small. A table is open
-addressing with linear probing, at most two thirds full. A hash's home slot is its following bits, scaled to the
+addressing with linear probing, at most half full. A hash's home slot is its following bits, scaled to the
 number of slots, so laying out hashes in ascending order fills the table in one vectorised pass. The files are shared
 by all threads and processes of a machine through the page cache.
 """
@@ -16,7 +16,8 @@ from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.sorting import argsort_words
 
 ABSENT = 0
-SLOTS_PER_KEY = 1.5
+SLOTS_PER_KEY = 2
+HASHES_PER_CHUNK = 1 << 15  # what is held of a chunk stays in the L2 cache
 HOME_BITS = np.uint64(32)
 
 
@@ -37,7 +38,7 @@ class Table:
         """Lay out distinct uint64 hashes, equal in their leading `bits` bits, and their positive values."""
         order = argsort_words(hashes)
         hashes, values = hashes[order], values[order]
-        homes = max(1, int(SLOTS_PER_KEY * len(hashes)))
+        homes = max(1, SLOTS_PER_KEY * len(hashes))
         count = np.arange(len(hashes))
         # Linear probing in hash order: each key goes to its home slot or right behind its predecessor.
         slots = count + np.maximum.accumulate(_home(hashes, homes, bits) - count) if len(hashes) else count
@@ -49,17 +50,24 @@ class Table:
 
     def find(self, hashes: np.ndarray) -> np.ndarray:
         """Return the int64 value of each hash, ABSENT where it is not in the table."""
+        found = np.empty(len(hashes), np.int64)
+        for start in range(0, len(hashes), HASHES_PER_CHUNK):
+            chunk = slice(start, start + HASHES_PER_CHUNK)
+            found[chunk] = self._find_chunk(hashes[chunk])
+        return found
+
+    def _find_chunk(self, hashes: np.ndarray) -> np.ndarray:
         slots = _home(hashes, self.homes, self.bits)
-        values = self.values[slots]
-        found = np.where(self.keys[slots] == hashes, values, ABSENT).astype(np.int64)
-        probing = np.flatnonzero((found == ABSENT) & (values != ABSENT))
+        values, is_match = self.values[slots], self.keys[slots] == hashes
+        found = np.where(is_match, values, np.uint32(ABSENT))
+        probing = np.flatnonzero(~is_match & (values != ABSENT))
+        slots, hashes = slots[probing], hashes[probing]
         while len(probing):
-            slots[probing] += 1
-            here = slots[probing]
-            values = self.values[here]
-            matches = self.keys[here] == hashes[probing]
-            found[probing] = np.where(matches, values, ABSENT)
-            probing = probing[~matches & (values != ABSENT)]
+            slots += 1
+            values, is_match = self.values[slots], self.keys[slots] == hashes
+            found[probing[is_match]] = values[is_match]
+            goes_on = np.flatnonzero(~is_match & (values != ABSENT))
+            probing, slots, hashes = probing[goes_on], slots[goes_on], hashes[goes_on]
         return found
 
     def save(self, scratch: Scratch, name: str) -> None:
