@@ -21,6 +21,7 @@ from penstock_dataprep import pipeline
 from penstock_dataprep.job import Job
 from penstock_dataprep.lock import exclusive
 from penstock_dataprep.memo import forget_unflushed
+from penstock_dataprep.memory import freeze_what_is_loaded
 from penstock_dataprep.outputs import output_targets
 from penstock_dataprep.parent import check_files, check_parent, check_targets
 from penstock_dataprep.progress import BOARD, shown
@@ -197,6 +198,7 @@ def _read_schema(spec: Spec) -> _Schema:
 def _run(job: Job, runner_flags: list[str]) -> None:
     # The runner logs and prints a failed step's trace; what the user needs to know is in the refusal.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    freeze_what_is_loaded()
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             running = Pipeline(options=_options(runner_flags))

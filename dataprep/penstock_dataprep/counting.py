@@ -13,7 +13,8 @@ from penstock_dataprep.columns import VocabularySpec
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.sorting import argsort_words
 
-TOKENS_PER_PARTITION = 1 << 21
+TOKENS_PER_PARTITION = 1 << 21  # of all batches; a partition takes some 200 MB while it is summed
+TOKENS_PER_TABLE = 1 << 19  # of a vocabulary
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class Counts:
         return count_table(held.column("token"), held.column("hash"), held.column("check"), counts)
 
 
-def partition_bits(tokens: int) -> int:
-    """Return the number of leading hash bits that cut `tokens` tokens into partitions of bounded size."""
-    return (max(1, -(-tokens // TOKENS_PER_PARTITION)) - 1).bit_length()
+def partition_bits(tokens: int, tokens_per_partition: int) -> int:
+    """Return the number of leading hash bits that cut `tokens` tokens into partitions of about a size at most."""
+    return (max(1, -(-tokens // tokens_per_partition)) - 1).bit_length()
 
 
 def partition_edges(hashes: np.ndarray, bits: int) -> np.ndarray:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from penstock_dataprep import counting
 from penstock_dataprep.blocks import Values, encode_block
 from penstock_dataprep.columns import VocabularySpec
-from penstock_dataprep.counting import partition_bits
 from penstock_dataprep.coverage import CountLevels
 from penstock_dataprep.facts import share
 from penstock_dataprep.hashing import string_buffers
@@ -219,7 +219,8 @@ def write_shard(numbering: Numbering, shard: int, base: str, version: str, scrat
 
 def index_bits(partitions: list[Merged], parent: Vocabulary | None) -> int:
     """Return the number of leading hash bits that choose a lookup table."""
-    return partition_bits(sum(partition.tokens for partition in partitions) + (parent.tokens if parent else 0))
+    tokens = sum(partition.tokens for partition in partitions) + (parent.tokens if parent else 0)
+    return counting.partition_bits(tokens, counting.TOKENS_PER_TABLE)
 
 
 def find_ids(numbering: Numbering, tokens: pa.Array, hashes: np.ndarray, scratch: Scratch) -> np.ndarray:

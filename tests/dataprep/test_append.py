@@ -108,7 +108,11 @@ def test_the_same_days_in_another_arrangement_give_the_same_bytes(
 def test_many_files_ranges_and_partitions_give_the_same_ids(
     days: list[pa.Table], chain: list[Built], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = {(counting, "TOKENS_PER_PARTITION"): 64, (vocabulary, "TOKENS_PER_RANGE"): 50}
+    small = {
+        (counting, "TOKENS_PER_PARTITION"): 64,
+        (counting, "TOKENS_PER_TABLE"): 64,
+        (vocabulary, "TOKENS_PER_RANGE"): 50,
+    }
     small |= {(numbering, "TOKENS_PER_SHARD"): 70, (numbering, "TOKENS_PER_BLOCK"): 16}
     for (module, name), value in small.items():
         monkeypatch.setattr(module, name, value)

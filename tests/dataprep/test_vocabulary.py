@@ -70,6 +70,7 @@ def number(batches: list[list[Any]], rules: VocabularySpec, bits: int, scratch: 
 
 SMALL = {
     (counting, "TOKENS_PER_PARTITION"): 16,
+    (counting, "TOKENS_PER_TABLE"): 16,
     (vocabulary, "TOKENS_PER_RANGE"): 7,
     (vocabulary, "KEYS_PER_PARTITION"): 5,
     (numbering, "TOKENS_PER_SHARD"): 64,
@@ -146,7 +147,7 @@ def test_ranges_follow_each_other_wherever_they_are_cut(
 
 @pytest.mark.parametrize(("tokens", "bits"), [(0, 0), (1, 0), (16, 0), (17, 1), (32, 1), (33, 2), (1000, 6)])
 def test_partitions_are_of_bounded_size(tokens: int, bits: int) -> None:
-    assert counting.partition_bits(tokens) == bits
+    assert counting.partition_bits(tokens, counting.TOKENS_PER_PARTITION) == bits
 
 
 @settings(max_examples=60)

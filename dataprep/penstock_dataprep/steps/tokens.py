@@ -71,7 +71,8 @@ def read_known(job: Job, task: tuple[str, int], facts: Facts) -> Iterator[tuple[
 
 def _partition_bits(job: Job, name: str, facts: Facts) -> int:
     held = job.parent_vocabulary(name)
-    return counting.partition_bits(facts.tokens[name] + (held.tokens if held else 0))
+    tokens = facts.tokens[name] + (held.tokens if held else 0)
+    return counting.partition_bits(tokens, counting.TOKENS_PER_PARTITION)
 
 
 def merge_counts(job: Job, grouped: tuple[tuple[str, int], Iterable[Counts]]) -> Iterator[vocabulary.Merged]:
