@@ -7,7 +7,7 @@ import numpy as np
 
 from penstock_dataprep.blocks import Values, decode_block
 from penstock_dataprep.certificate import Moments, shard_moments
-from penstock_dataprep.examples import decode_examples
+from penstock_dataprep.examples_decode import decode_examples
 from penstock_dataprep.progress import BOARD
 from penstock_dataprep.sketch import sketch_feature
 from penstock_dataprep.storage import join, read_bytes

@@ -16,7 +16,7 @@ import yaml
 from penstock_dataprep import cli
 from penstock_dataprep.blocks import Values, decode_block
 from penstock_dataprep.build import build as build_spec
-from penstock_dataprep.examples import decode_examples
+from penstock_dataprep.examples_decode import decode_examples
 from penstock_dataprep.spec import Spec, load_spec
 from penstock_dataprep.tfrecord import unframe
 from penstock_shared import Manifest, load_manifest

@@ -16,7 +16,7 @@ import tensorflow as tf
 import yaml
 
 from penstock_dataprep.blocks import decode_block
-from penstock_dataprep.examples import decode_examples
+from penstock_dataprep.examples_decode import decode_examples
 from penstock_dataprep.tfrecord import unframe
 from penstock_shared import Manifest, UserMistake, load_manifest
 from penstock_training.cli import main
