@@ -116,7 +116,7 @@ def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None, 
                 f"columns: {ROW_COLUMN} counts from 1 in each file, so it does not order the new rows after those of "
                 f"version {parent.version}; take a column that tells the time"
             )
-        check_targets(log.targets, parent)
+        check_targets(log.outputs, parent)
         check_files(log.files, parent, join(root, spec.name))
         document["parent"] = {"version": parent.version, "digest": parent.digest}
     request = fingerprint(document)

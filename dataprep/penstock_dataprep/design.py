@@ -56,8 +56,7 @@ def make_design(
     A build that is appended stores nothing narrower than its parent, so that shards are of few different widths, which
     are read fastest; and what its parent measured for a transform stays, so that a value means the same in all shards.
     """
-    kept = {held.name: held.transform for held in parent_features if held.transform is not None}
-    transforms = kept if parent_features else settle(targets, measures)
+    transforms = settle_after(parent_features, targets, measures)
     columns = tuple(make_column(target, facts, numberings, transforms.get(target.name)) for target in targets)
     if parent_features:
         columns = tuple(widen(column, feature.column) for column, feature in zip(columns, parent_features, strict=True))
@@ -74,6 +73,15 @@ def make_design(
     }
     largest = max((rows_per_split.get(split, 0) // count for split, count in shards.items() if count), default=0)
     return Design(columns, shards, transforms, cells_per_shard(largest, sum(shards.values())))
+
+
+def settle_after(
+    parent_features: tuple[Feature, ...], targets: tuple[Target, ...], measures: Measures
+) -> dict[str, Transform]:
+    """Return the transforms of a parent's features as they are, or, without any, those that `measures` settle."""
+    if parent_features:
+        return {held.name: held.transform for held in parent_features if held.transform is not None}
+    return settle(targets, measures)
 
 
 def make_features(targets: tuple[Target, ...], design: Design, facts: Facts) -> tuple[Feature, ...]:

@@ -35,7 +35,7 @@ class SequencesSpec(ListSpec):
     """Make a row of each run of at most `length` rows of one key and split, by time, ties by the hash of the row.
 
     Runs are cut from the end, so that the last one of a key and split is full where any is. Columns that are neither
-    the key nor listed are not written.
+    the key nor listed are not written. A build that is appended makes runs of its own rows alone.
     """
 
 

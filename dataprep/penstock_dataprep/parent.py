@@ -19,9 +19,9 @@ LEAVE_LAST = (
     "split: by leave_last cannot be appended: which rows are a user's last is known only over all rows, and those of "
     "version {version} are in their shards; split the new rows by time or entity_hash, or build all rows anew"
 )
-LISTS = (
-    "{place}: cannot be appended: the rows of version {version} are not read again, and lists of the new rows would "
-    "lack what came before; build all rows anew"
+HISTORY = (
+    "history: cannot be appended: the rows of version {version} are not read again, and histories of new rows would "
+    "lack what came before; build all rows anew, or append sequences"
 )
 
 
@@ -56,8 +56,8 @@ def check_parent(spec: Spec, path: str, root: str) -> Manifest:
         differing += _differences(old, new, f"tables.{name}.columns")
     if differing:
         raise UserMistake("\n".join(f"{key}: found {new!r}, but {where} {old!r}" for key, old, new in differing))
-    if spec.list_rules is not None:
-        raise UserMistake(LISTS.format(place="history" if spec.history else "sequences", version=parent.version))
+    if spec.history is not None:
+        raise UserMistake(HISTORY.format(version=parent.version))
     if isinstance(spec.split, LeaveLastSplit):
         raise UserMistake(LEAVE_LAST.format(version=parent.version))
     if isinstance(spec.split, EntityHashSplit) and spec.split != held.split:

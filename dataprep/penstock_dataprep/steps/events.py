@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from penstock_dataprep import events
 from penstock_dataprep.arrange import Arranged
 from penstock_dataprep.arrange import arrange as arrange_partition
-from penstock_dataprep.design import Design, make_column
+from penstock_dataprep.design import Design, make_column, settle_after
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.gather import gather as gather_partition
 from penstock_dataprep.job import Job
@@ -21,7 +21,7 @@ from penstock_dataprep.outputs import event_targets
 from penstock_dataprep.progress import BOARD
 from penstock_dataprep.split import Splitter
 from penstock_dataprep.staged import Staged
-from penstock_dataprep.transform import Measures, settle
+from penstock_dataprep.transform import Measures
 
 # What the notes of finished work hold.
 DEALT: TypeAdapter[list[tuple[int, Segment]]] = TypeAdapter(list[tuple[int, Segment]])
@@ -54,7 +54,7 @@ def _plan(job: Job, facts: Facts, measures: Measures, numbered: list[tuple[str, 
     assert rules is not None
     assert time is not None
     targets = event_targets(job.spec, job.targets)
-    transforms = settle(targets, measures)
+    transforms = settle_after(job.parent.features if job.parent else (), targets, measures)
     columns = tuple(make_column(target, facts, dict(numbered), transforms.get(target.name)) for target in targets)
     return events.EventPlan(targets, columns, transforms, rules.key, time, events.partition_bits(facts.valid))
 
