@@ -5,6 +5,7 @@ been seen to wait for ever. The work of a step is numpy and Arrow, which let go 
 threads are here, and serve on any runner.
 """
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,6 +22,12 @@ from penstock_dataprep.refusal import reporting
 
 StepFunction = Callable[..., Iterator[Any]]
 THREADS = os.cpu_count() or 1
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Return the threads of this process: steps that run at the same time share them, and no core has two."""
+    return ThreadPoolExecutor(THREADS)
 
 
 class Step(beam.DoFn):
@@ -40,13 +47,8 @@ class ThreadedStep(Step):
     """Run a step for up to THREADS elements at once; results come in the order of the elements, some elements late."""
 
     def setup(self) -> None:
-        """Start the threads."""
+        """Prepare the process for steps in threads."""
         keep_freed_memory()
-        self._pool = ThreadPoolExecutor(THREADS)
-
-    def teardown(self) -> None:
-        """End the threads."""
-        self._pool.shutdown()
 
     def start_bundle(self) -> None:
         """Begin with nothing under way."""
@@ -56,7 +58,7 @@ class ThreadedStep(Step):
         """Start on `element`, and yield what an earlier one gave when enough are under way."""
         while len(self._under_way) >= THREADS:
             yield from self._under_way.popleft().result()
-        self._under_way.append(self._pool.submit(self._run, element, side_inputs))
+        self._under_way.append(_pool().submit(self._run, element, side_inputs))
 
     def finish_bundle(self) -> Iterator[Any]:
         """Yield what is left."""
