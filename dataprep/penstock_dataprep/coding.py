@@ -14,13 +14,18 @@ from penstock_dataprep.hashing import fingerprint_tokens
 from penstock_dataprep.sorting import argsort_words
 
 NULL_CODE = -1
+NULL_WORD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: a word that stands for "no value" in a row's hash
 
 
 @dataclass(frozen=True)
 class Coded:
-    """Hold the int32 code of each value (NULL_CODE for null), and by code the tokens, uint64 hashes and checks."""
+    """Hold the int32 code and uint64 hash of each value, and by code the tokens, uint64 hashes and checks.
+
+    Null has NULL_CODE and NULL_WORD.
+    """
 
     codes: np.ndarray
+    words: np.ndarray
     tokens: pa.Array
     hashes: np.ndarray
     checks: np.ndarray
@@ -33,9 +38,9 @@ def code_tokens(values: pa.Array) -> Coded:
     if values.null_count:
         present = values.is_valid().to_numpy(zero_copy_only=False)
         coded = code_tokens(values.drop_null())
-        codes = np.full(len(values), NULL_CODE, np.int32)
-        codes[present] = coded.codes
-        return Coded(codes, coded.tokens, coded.hashes, coded.checks)
+        codes, words = np.full(len(values), NULL_CODE, np.int32), np.full(len(values), NULL_WORD, np.uint64)
+        codes[present], words[present] = coded.codes, coded.words
+        return Coded(codes, words, coded.tokens, coded.hashes, coded.checks)
     hashes, checks = fingerprint_tokens(values)
     order = argsort_words(hashes)
     ordered = hashes[order]
@@ -45,7 +50,7 @@ def code_tokens(values: pa.Array) -> Coded:
     firsts = order[is_first]
     if (checks != checks[firsts][codes]).any():
         return _code_dictionary(values.dictionary_encode())
-    return Coded(codes, values.take(pa.array(firsts)), ordered[is_first], checks[firsts])
+    return Coded(codes, hashes, values.take(pa.array(firsts)), ordered[is_first], checks[firsts])
 
 
 def _code_dictionary(encoded: pa.DictionaryArray) -> Coded:
@@ -59,4 +64,6 @@ def _code_dictionary(encoded: pa.DictionaryArray) -> Coded:
     code_of[places] = np.arange(len(tokens), dtype=np.int32)
     code_of[NULL_CODE] = NULL_CODE
     indices = encoded.indices.fill_null(NULL_CODE).to_numpy(zero_copy_only=False)
-    return Coded(code_of[indices], tokens.take(order), hashes[places], checks[places])
+    # Position -1, the null code, picks the last entry.
+    words = np.append(hashes, NULL_WORD)[indices]
+    return Coded(code_of[indices], words, tokens.take(order), hashes[places], checks[places])

@@ -16,6 +16,7 @@ from penstock_shared.layout import LengthStorage, Storage, narrowest_integer, na
 
 EXAMPLES_KEPT = 5
 TIME_BUCKETS = 1 << 16
+FLOAT16_CUTS = np.uint32((1 << 13) - 1)  # the low bits of a float32's fraction
 # From narrow to wide; an integer storage serves a float feature whose every value is such an integer.
 FLOAT_STORAGES: tuple[Storage, ...] = ("u8", "f16", "bf16", "u16", "u24", "f32")
 
@@ -88,10 +89,13 @@ class FeatureFacts:
 
 def _exact_storages(numbers: np.ndarray) -> frozenset[str]:
     exact = {"f32"}
-    with np.errstate(over="ignore"):
-        if np.array_equal(numbers.astype(np.float16).astype(np.float32), numbers):
-            exact.add("f16")
-    if not (numbers.view(np.uint32) & 0xFFFF).any():
+    bits = numbers.view(np.uint32)
+    # What float16 has no bits for tells most floats apart before they are converted, which takes far longer.
+    if not (bits & FLOAT16_CUTS).any():
+        with np.errstate(over="ignore"):
+            if np.array_equal(numbers.astype(np.float16).astype(np.float32), numbers):
+                exact.add("f16")
+    if not (bits & 0xFFFF).any():
         exact.add("bf16")
     smallest, largest = float(numbers.min()), float(numbers.max())
     # -0.0 would come back as 0.0, so it is not exact in an integer storage.

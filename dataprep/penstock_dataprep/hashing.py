@@ -90,8 +90,10 @@ def string_buffers(tokens: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 def fold_words(state: np.ndarray, words: np.ndarray) -> None:
     """Fold one uint64 word per row into the rows' hashes, in place."""
-    np.bitwise_xor(state, words, out=state)
-    mix64(state)
+    for start in range(0, len(state), CHUNK):
+        chunk = state[start : start + CHUNK]
+        chunk ^= words[start : start + CHUNK]
+        mix64(chunk)
 
 
 def fold_lists(state: np.ndarray, words: np.ndarray, lengths: np.ndarray) -> None:

@@ -5,11 +5,12 @@ from typing import Protocol
 
 import numpy as np
 
+from penstock_dataprep.coding import NULL_WORD
 from penstock_dataprep.hashing import mix64
 from penstock_dataprep.histogram import Histogram
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.spec import EntityHashSplit, LeaveLastSplit, Spec, SplitName, SplitSpec, TimeSplit
-from penstock_dataprep.staged import NULL_WORD, Staged, StagedRows, read_tokens
+from penstock_dataprep.staged import Staged, StagedRows, read_tokens
 from penstock_dataprep.token_index import ABSENT, TokenIndex
 from penstock_shared.errors import DataRefused
 

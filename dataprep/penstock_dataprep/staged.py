@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from penstock_dataprep.coding import code_tokens
+from penstock_dataprep.coding import NULL_WORD, code_tokens
 from penstock_dataprep.hashing import fold_lists, fold_words, mix64
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.targets import Target
 
 PLACE = "\x00place"
-NULL_WORD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: a word that stands for "no value" in a row's hash
 
 
 @dataclass(frozen=True)
@@ -100,12 +99,10 @@ def _encode_tokens(column: pa.Array, target: Target, label: str, scratch: Scratc
         [coded.tokens, pa.array(coded.hashes), pa.array(coded.checks)], names=["token", "hash", "check"]
     )
     scratch.write_batches(f"staged/{label}.{target.name}.tokens", [distinct])
-    # Position -1, the null code, picks the last entry.
-    words = np.append(coded.hashes, NULL_WORD)[coded.codes]
     codes = pa.array(coded.codes)
     if target.is_list:
         codes = pa.ListArray.from_arrays(column.offsets, codes)
-    return codes, words, len(coded.tokens)
+    return codes, coded.words, len(coded.tokens)
 
 
 def _number_words(column: pa.Array) -> np.ndarray:
