@@ -137,6 +137,8 @@ def convert(values: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, np.ndarray
 
     Timestamps and dates become int64 microseconds since 1970; floats become integers only where they are whole.
     """
+    if pa.types.is_string(wanted) and (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return _to_text(values)
     if values.type == wanted:
         return _finite(values) if pa.types.is_floating(wanted) else (values, None)
     if pa.types.is_null(values.type):
@@ -148,6 +150,15 @@ def convert(values: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, np.ndarray
         finite, infinite = _finite(_nan_to_null(numbers).cast(pa.float32(), safe=False))
         return finite, infinite if wrong is None else wrong if infinite is None else wrong | infinite
     return _cast_each(values, wanted)
+
+
+def _to_text(values: pa.Array) -> tuple[pa.Array, np.ndarray | None]:
+    """Return text as strings, and the mask of what is no UTF-8, at which no reader of Parquet looks."""
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        values = values.view(pa.binary() if pa.types.is_string(values.type) else pa.large_binary())
+    return (values, None) if pa.types.is_string(values.type) else _cast_each(values, pa.string())
 
 
 def _to_microseconds(moments: pa.Array) -> tuple[pa.Array, np.ndarray | None]:
@@ -216,11 +227,17 @@ def _rejected(source: SourceBatch, targets: tuple[Target, ...], faults: _Faults)
 
 
 def _show(value: pa.Scalar) -> str:
-    """Return a value as text; nanoseconds and years past 9999 are more than Python's datetime holds."""
+    """Return a value as text; nanoseconds and years past 9999 are more than Python's datetime holds.
+
+    What should be text may be other bytes.
+    """
     if pa.types.is_dictionary(value.type):
         value = value.value
     is_moment = pa.types.is_timestamp(value.type) or pa.types.is_date(value.type)
-    return str((value.cast(pa.string()) if is_moment else value).as_py())[:200]
+    try:
+        return str((value.cast(pa.string()) if is_moment else value).as_py())[:200]
+    except UnicodeDecodeError:
+        return "bytes that are no UTF-8" if pa.types.is_list(value.type) else str(value.as_buffer().to_pybytes())[:200]
 
 
 def _malformed(source: SourceBatch) -> pa.RecordBatch:

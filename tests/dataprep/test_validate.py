@@ -190,3 +190,15 @@ def test_text_becomes_integers_as_one_by_one(values: list[str | None]) -> None:
     for value, (held, found) in zip(values, alone, strict=True):
         if value is not None and value.lstrip("-").isascii() and value.lstrip("-").isdigit() and value.count("-") < 2:
             assert (held, found) == ([int(value)], [])
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_text_of_parquet_that_is_none_is_rejected(kind: pa.DataType) -> None:
+    raw = pa.array(
+        [b"a", b"\xffb", None, "é".encode()], pa.large_binary() if kind == pa.large_string() else pa.binary()
+    )
+    found = checked(raw.view(kind), target(dtype="string"))
+    assert found == (["a", None, "é"], [(2, "type", "b'\\xffb'")])
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2, 4], pa.int32()), raw.view(kind))
+    found = checked(lists, target(dtype="string", is_list=True, vocabulary="x"))
+    assert found == ([["a"], [None, "é"]], [(2, "type", "bytes that are no UTF-8")])
