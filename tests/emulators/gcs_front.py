@@ -145,5 +145,10 @@ class Relay(BaseHTTPRequestHandler):
         except (OSError, ssl.SSLError):
             self.close_connection = True
 
+    def finish(self) -> None:
+        """Close the connection, which the server knows by its socket without TLS."""
+        super().finish()
+        self.connection.close()
+
     def log_message(self, format: str, *values: object) -> None:  # noqa: A002
         """Say nothing: the tests look at `requests`."""

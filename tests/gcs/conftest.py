@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "dataprep")]
+sys.path[:0] = [str(TESTS), str(TESTS / "dataprep"), str(TESTS / "training")]
 
 from emulators import gcs  # noqa: E402
 

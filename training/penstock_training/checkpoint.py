@@ -7,6 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from penstock_shared.errors import DataRefused
+from penstock_training.storage import UNREACHABLE, exists, list_folder, remove_folder, write_text
 
 PREFIX = "state"
 COMPLETE = "complete"
@@ -22,10 +23,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return the steps of the complete checkpoints, newest first."""
-        if not tf.io.gfile.exists(self.folder):
-            return []
-        names = [match for name in tf.io.gfile.listdir(self.folder) if (match := NAME.match(name.rstrip("/")))]
-        complete = [match for match in names if tf.io.gfile.exists(posixpath.join(self.folder, match[0], COMPLETE))]
+        names = [match for name in list_folder(self.folder) if (match := NAME.match(name))]
+        complete = [match for match in names if exists(posixpath.join(self.folder, match[0], COMPLETE))]
         return sorted((int(match[1]) for match in complete), reverse=True)
 
     def path(self, step: int) -> str:
@@ -35,14 +34,12 @@ class Checkpoints:
     def save(self, step: int) -> str:
         """Save the state after `step` steps, drop old checkpoints and return the new one's folder."""
         folder = self.path(step)
-        if tf.io.gfile.exists(folder):
-            tf.io.gfile.rmtree(folder)
+        remove_folder(folder, COMPLETE)
         self.checkpoint.write(posixpath.join(folder, PREFIX))
         # The marker comes last, so that a killed save leaves a folder that is never restored.
-        with tf.io.gfile.GFile(posixpath.join(folder, COMPLETE), "w") as marker:
-            marker.write(f"{step}\n")
+        write_text(posixpath.join(folder, COMPLETE), f"{step}\n")
         for old in self.steps()[self.keep :]:
-            tf.io.gfile.rmtree(self.path(old))
+            remove_folder(self.path(old), COMPLETE)
         return folder
 
     def restore(self, warn: Callable[[str], None]) -> int:
@@ -54,6 +51,8 @@ class Checkpoints:
         for step in steps:
             try:
                 self.checkpoint.read(posixpath.join(self.path(step), PREFIX)).assert_consumed()
+            except UNREACHABLE:
+                raise
             except (tf.errors.OpError, AssertionError, ValueError) as fault:
                 warn(f"{self.path(step)}: passed over, cannot be read: {str(fault).splitlines()[0]}")
                 continue

@@ -27,6 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PenstockError as fault:
         print(f"penstock-train: {fault}", file=sys.stderr)
         return fault.exit_code
+    except Exception as fault:
+        if (reason := _storage_fault(fault)) is None:
+            raise
+        print(f"penstock-train: {reason}", file=sys.stderr)
+        return reason.exit_code
     except KeyboardInterrupt:
         print(
             "penstock-train: interrupted; run the same command again to continue from the last checkpoint",
@@ -34,6 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 130
     return 0
+
+
+def _storage_fault(fault: Exception) -> PenstockError | None:
+    """Return what to say of a bucket that cannot be reached or used, None where something else went wrong."""
+    if "tensorflow" not in sys.modules:
+        return None
+    from penstock_training.storage import explained
+
+    return explained(fault)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,6 +15,7 @@ from penstock_shared.manifest import MANIFEST_NAME, Manifest, load_manifest
 from penstock_shared.splits import Split
 from penstock_shared.strict import nearest
 from penstock_training.order import BlockTable
+from penstock_training.storage import UNREACHABLE, ask_of_each, exists, file_bytes, is_folder, read_bytes
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ def open_dataset(path: str) -> Dataset:
     Raises UserMistake when nothing is there, and DataRefused when the manifest is broken or its digest is not that
     of its content.
     """
-    if tf.io.gfile.isdir(path):
+    if is_folder(path):
         path = posixpath.join(path, MANIFEST_NAME)
-    if not tf.io.gfile.exists(path):
+    if not exists(path):
         raise UserMistake(f"{path}: no such file; give a dataset's {MANIFEST_NAME} or the version folder that holds it")
     manifest = load_manifest(_read(path), path)
     digest = manifest_digest(manifest)
@@ -96,14 +97,14 @@ def check_files(dataset: Dataset, split_names: Iterable[str]) -> None:
         files += vocabulary.shards
     for table in dataset.manifest.tables.values():
         files += table.shards
-    faults = [fault for file in files if (fault := _fault(dataset.path(file), file.bytes))]
-    if faults:
-        raise DataRefused("\n".join(faults))
+    faults = ask_of_each(lambda file: _fault(dataset.path(file), file.bytes), files)
+    if any(faults):
+        raise DataRefused("\n".join(filter(None, faults)))
 
 
 def _fault(path: str, expected_bytes: int) -> str | None:
     try:
-        found_bytes = tf.io.gfile.stat(path).length
+        found_bytes = file_bytes(path)
     except tf.errors.NotFoundError:
         return f"{path}: missing; the manifest lists it with {expected_bytes} bytes; copy the dataset again, whole"
     if found_bytes != expected_bytes:
@@ -113,8 +114,8 @@ def _fault(path: str, expected_bytes: int) -> str | None:
 
 def _read(path: str) -> bytes:
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            content: bytes = file.read()
+        return read_bytes(path)
+    except UNREACHABLE:
+        raise
     except tf.errors.OpError as fault:
         raise DataRefused(f"{path}: cannot be read: {fault.message}") from None
-    return content

@@ -2,7 +2,6 @@
 
 import json
 import posixpath
-import uuid
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,10 @@ from penstock_shared.features import Feature
 from penstock_training.lookup import Lookup
 from penstock_training.run import Run
 from penstock_training.serving import Serving
+from penstock_training.storage import exists, is_unfinished, read_text, write_text, written_whole
 from penstock_training.train import restore_run
 from penstock_training.vocabulary import load_tokens
-from penstock_training.workdir import METRICS_NAME, Workdir, read_text, to_json, versions, write_text
+from penstock_training.workdir import METRICS_NAME, Workdir, to_json, versions
 
 MODEL_NAME = "model.json"
 FORMAT, FORMAT_VERSION = "penstock-model", "1.0"
@@ -29,20 +29,16 @@ SCORE_MEANINGS = {
 def export(workdir_path: str, out: str) -> None:
     """Write the model of a run's last whole checkpoint to `out`, all of it or nothing.
 
-    Raises UserMistake when `out` is there already.
+    A model is complete when its model.json, which is written last, is there; what a killed export left in a bucket is
+    written anew. Raises UserMistake when `out` is there already.
     """
-    if tf.io.gfile.exists(out):
+    if exists(out) and not is_unfinished(out):
         raise UserMistake(f"{out}: is there already; an exported model is never overwritten, give another --out")
     run, workdir = restore_run(workdir_path)
     serving = build_serving(run)
-    partial = f"{out.rstrip('/')}.partial-{uuid.uuid4().hex[:8]}"
-    try:
-        tf.saved_model.save(serving, partial, signatures=serving.signatures())
-        write_text(posixpath.join(partial, MODEL_NAME), to_json(describe(run, workdir, serving)))
-        tf.io.gfile.rename(partial, out)
-    finally:
-        if tf.io.gfile.exists(partial):
-            tf.io.gfile.rmtree(partial)
+    with written_whole(out) as folder:
+        tf.saved_model.save(serving, folder, signatures=serving.signatures())
+        write_text(posixpath.join(folder, MODEL_NAME), to_json(describe(run, workdir, serving)))
     print(f"{out}: wrote a model of {serving.users.count} users and {serving.items.count} items")
 
 
@@ -111,7 +107,7 @@ def describe(run: Run, workdir: Workdir, serving: Serving) -> dict[str, Any]:
         "dataset": {"name": manifest.name, "version": manifest.version, "digest": manifest.digest},
         "step": int(run.trainer.steps_taken),
         "recipe": run.recipe.model_dump(mode="json"),
-        "metrics": json.loads(read_text(metrics_path)) if tf.io.gfile.exists(metrics_path) else None,
+        "metrics": json.loads(read_text(metrics_path)) if exists(metrics_path) else None,
         "versions": versions(),
     }
 

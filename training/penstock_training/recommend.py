@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock_shared.errors import DataRefused, UserMistake
+from penstock_training.storage import UNREACHABLE, exists, read_text
 
-# The file's name in an exported model; this module reads nothing else of the trainer's, as any client would.
+# The file's name in an exported model; this module reads what any client would.
 MODEL_NAME = "model.json"
 
 
@@ -23,6 +24,8 @@ def recommend(model_path: str, user: str, k: int) -> None:
     described = _describe(model_path)
     try:
         model = tf.saved_model.load(model_path)
+    except UNREACHABLE:
+        raise
     except (OSError, tf.errors.OpError) as fault:
         raise DataRefused(
             f"{model_path}: cannot be loaded: {str(fault).splitlines()[0]}; export the run again"
@@ -38,16 +41,15 @@ def recommend(model_path: str, user: str, k: int) -> None:
 
 def _describe(model_path: str) -> dict[str, Any]:
     path = posixpath.join(model_path, MODEL_NAME)
-    if not tf.io.gfile.exists(path):
+    if not exists(path):
         raise UserMistake(
             f"{model_path}: is not an exported model: it has no {MODEL_NAME}; give the --out of penstock-train export"
         )
     try:
-        with tf.io.gfile.GFile(path) as file:
-            described: dict[str, Any] = json.load(file)
-            return described
+        described: dict[str, Any] = json.loads(read_text(path))
     except ValueError as fault:
         raise DataRefused(f"{path}: not JSON ({fault}); export the run again") from None
+    return described
 
 
 def _user(user: str, described: dict[str, Any]) -> tf.Tensor:

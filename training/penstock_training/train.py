@@ -15,7 +15,8 @@ from penstock_training.recipe import parse_recipe
 from penstock_training.report import print_results, results_document
 from penstock_training.run import Run, build_run, check_run, make_deterministic
 from penstock_training.step import NotFinite
-from penstock_training.workdir import METRICS_NAME, RECIPE_NAME, Workdir, read_recipe_file, to_json, write_text
+from penstock_training.storage import write_text
+from penstock_training.workdir import METRICS_NAME, RECIPE_NAME, Workdir, read_recipe_file, to_json
 
 # Steps of one call into the graph, and between two points of the loss curve.
 STEPS_PER_CALL = 50

@@ -6,15 +6,21 @@ import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
-
-import tensorflow as tf
 
 from penstock_shared.errors import UserMistake
 from penstock_shared.strict import parse
 from penstock_training.dataset import Dataset, open_dataset
 from penstock_training.recipe import Recipe, dump_recipe
+from penstock_training.storage import (
+    absolute,
+    exists,
+    is_folder,
+    list_folder,
+    make_folder,
+    read_text,
+    write_text,
+)
 
 RECIPE_NAME, RUN_NAME, METRICS_NAME, HISTORY_NAME = "recipe.yaml", "run.json", "metrics.json", "metrics.jsonl"
 REPORTED_PACKAGES = ("penstock-shared", "penstock-training", "tensorflow", "tf-keras", "numpy")
@@ -45,19 +51,19 @@ class Workdir:
 
         Raises UserMistake when it holds a run with another recipe, dataset or start, or something that is no run.
         """
-        if tf.io.gfile.exists(self.path(RUN_NAME)):
+        if exists(self.path(RUN_NAME)):
             self._refuse_another(recipe, dataset, source)
             write_text(self.path(RECIPE_NAME), dump_recipe(recipe))
             return True
-        if tf.io.gfile.exists(self.folder) and tf.io.gfile.listdir(self.folder):
+        if list_folder(self.folder):
             raise UserMistake(f"{self.folder}: is not empty and holds no {RUN_NAME}; give a new folder, or a run's")
-        tf.io.gfile.makedirs(self.folder)
+        make_folder(self.folder)
         run = {
-            "manifest": _absolute(dataset.manifest_path),
+            "manifest": absolute(dataset.manifest_path),
             "dataset_digest": dataset.manifest.digest,
             "recipe": recipe.model_dump(mode="json"),
             "versions": versions(),
-            "from": None if source is None else _absolute(source),
+            "from": None if source is None else absolute(source),
         }
         # One file makes the folder a run, so that a killed start leaves either nothing or a whole run.
         write_text(self.path(RUN_NAME), to_json(run))
@@ -87,7 +93,7 @@ class Workdir:
     def history(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl."""
         path = self.path(HISTORY_NAME)
-        if not tf.io.gfile.exists(path):
+        if not exists(path):
             return []
         return [json.loads(line) for line in read_text(path).splitlines()]
 
@@ -97,7 +103,7 @@ class Workdir:
 
     def _refuse_another(self, recipe: Recipe, dataset: Dataset, source: str | None) -> None:
         held_source = self._run().get("from")
-        if source is not None and _absolute(source) != held_source:
+        if source is not None and absolute(source) != held_source:
             raise UserMistake(
                 f"{self.folder}: holds a run that started from {held_source or 'nothing'}, not from {source}; "
                 "give a new --workdir"
@@ -117,7 +123,7 @@ class Workdir:
 
     def _run(self) -> dict[str, Any]:
         path = self.path(RUN_NAME)
-        if not tf.io.gfile.exists(path):
+        if not exists(path):
             raise UserMistake(
                 f"{self.folder}: is not a run: it has no {RUN_NAME}; give the --workdir of penstock-train fit"
             )
@@ -141,23 +147,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_text(path: str, text: str) -> None:
-    """Write a file whole or not at all."""
-    with tf.io.gfile.GFile(path + ".partial", "w") as file:
-        file.write(text)
-    tf.io.gfile.rename(path + ".partial", path, overwrite=True)
-
-
-def read_text(path: str) -> str:
-    """Return a file's text."""
-    with tf.io.gfile.GFile(path, "r") as file:
-        text: str = file.read()
-    return text
-
-
 def read_recipe_file(path: str) -> str:
     """Return a recipe's text; raises UserMistake when there is none."""
-    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
+    if not exists(path) or is_folder(path):
         raise UserMistake(f"{path}: no such file; give the path of a recipe, a YAML file")
     try:
         return read_text(path)
@@ -168,10 +160,6 @@ def read_recipe_file(path: str) -> str:
 def to_json(document: Any) -> str:
     """Return a JSON document for people to read."""
     return json.dumps(document, indent=1) + "\n"
-
-
-def _absolute(path: str) -> str:
-    return path if "://" in path else str(Path(path).resolve())
 
 
 def _differences(held: Any, given: Any, path: str) -> list[str]:

@@ -1,0 +1,149 @@
+"""Read and write files by path or URL through TensorFlow, which knows gs://; files are written whole or not at all.
+
+An object in a bucket appears when its upload is complete, but a folder cannot be renamed in one go: what consists of
+several objects is complete once its last one, a marker, is there.
+"""
+
+import posixpath
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tensorflow as tf
+
+from penstock_shared.errors import PenstockError, UserMistake
+
+Answer = TypeVar("Answer")
+
+PARTIAL = ".partial"
+UNFINISHED = "unfinished.txt"
+# Questions asked of a bucket at a time; each takes tens of milliseconds, whatever it is.
+PARALLEL_REQUESTS = 32
+# What a bucket answers when nothing is wrong with what is stored there; TensorFlow has tried again by then.
+UNREACHABLE = (
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.UnauthenticatedError,
+    tf.errors.UnavailableError,
+)
+
+
+def is_remote(path: str) -> bool:
+    """Tell whether a path is a URL, and not of this machine's own filesystem."""
+    return "://" in path
+
+
+def absolute(path: str) -> str:
+    """Return a path that means the same from any working directory."""
+    return path if is_remote(path) else str(Path(path).resolve())
+
+
+def exists(path: str) -> bool:
+    """Tell whether there is a file or folder at `path`."""
+    found: bool = tf.io.gfile.exists(path)
+    return found
+
+
+def is_folder(path: str) -> bool:
+    """Tell whether there is a folder at `path`."""
+    found: bool = tf.io.gfile.isdir(path)
+    return found
+
+
+def list_folder(path: str) -> list[str]:
+    """Return the names in a folder, none where there is no such folder."""
+    return [name.rstrip("/") for name in tf.io.gfile.listdir(path)] if exists(path) else []
+
+
+def file_bytes(path: str) -> int:
+    """Return the size of a file. Raises tf.errors.NotFoundError."""
+    size: int = tf.io.gfile.stat(path).length
+    return size
+
+
+def read_bytes(path: str) -> bytes:
+    """Return the content of a file. Raises tf.errors.OpError."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        content: bytes = file.read()
+    return content
+
+
+def read_text(path: str) -> str:
+    """Return the text of a file. Raises tf.errors.OpError, UnicodeDecodeError."""
+    return read_bytes(path).decode("utf-8")
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a file whole or not at all. Raises UserMistake where there is no such bucket."""
+    beside = path if is_remote(path) else path + PARTIAL
+    try:
+        with tf.io.gfile.GFile(beside, "wb") as file:
+            file.write(text.encode("utf-8"))
+    except tf.errors.NotFoundError:
+        raise UserMistake(f"{path}: cannot be written: there is no such folder or bucket; make it first") from None
+    if beside != path:
+        tf.io.gfile.rename(beside, path, overwrite=True)
+
+
+def make_folder(path: str) -> None:
+    """Make a folder; a bucket has none to make."""
+    if not is_remote(path):
+        tf.io.gfile.makedirs(path)
+
+
+def remove_folder(path: str, marker: str | None = None) -> None:
+    """Remove a folder with all it holds, `marker` first, so that what is half removed is not taken to be complete."""
+    if marker is not None and exists(posixpath.join(path, marker)):
+        tf.io.gfile.remove(posixpath.join(path, marker))
+    if exists(path):
+        tf.io.gfile.rmtree(path)
+
+
+def is_unfinished(path: str) -> bool:
+    """Tell whether a folder is one that `written_whole` was writing when it was killed."""
+    return exists(posixpath.join(path, UNFINISHED))
+
+
+@contextmanager
+def written_whole(path: str) -> Iterator[str]:
+    """Yield a folder to write to; what was written is at `path` when the block ends, and gone when it fails.
+
+    A local folder is written beside its place and renamed. In a bucket a marker says that a folder is unfinished.
+    """
+    folder = path if is_remote(path) else f"{path.rstrip('/')}{PARTIAL}-{uuid.uuid4().hex[:8]}"
+    remove_folder(folder)
+    try:
+        if is_remote(path):
+            write_text(posixpath.join(path, UNFINISHED), "Being written, or left by a process that was killed.\n")
+        yield folder
+        if is_remote(path):
+            tf.io.gfile.remove(posixpath.join(path, UNFINISHED))
+        else:
+            tf.io.gfile.rename(folder, path)
+    except BaseException:
+        remove_folder(folder)
+        raise
+
+
+def ask_of_each(question: Callable[[Any], Answer], subjects: Iterable[Any]) -> list[Answer]:
+    """Return the answers to a question that storage is asked about many things, in their order."""
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+        return list(pool.map(question, subjects))
+
+
+def explained(fault: Exception) -> PenstockError | None:
+    """Return the error for people for a bucket that cannot be reached or does not let us, None for other faults."""
+    if not isinstance(fault, UNREACHABLE):
+        return None
+    lines = [line.strip() for line in str(fault.message).splitlines()]
+    where = next((line.removeprefix("when ") for line in lines if line.startswith("when ")), "using storage")
+    if isinstance(fault, tf.errors.PermissionDeniedError | tf.errors.UnauthenticatedError):
+        return UserMistake(
+            f"{where}: permission denied: {lines[0]}. Reading needs the role roles/storage.objectViewer on the bucket, "
+            "writing roles/storage.objectUser; log in with gcloud auth application-default login"
+        )
+    return PenstockError(f"{where}: cannot be reached: {lines[0]}; run the same command again to go on")
