@@ -1,10 +1,8 @@
 """Start the Cloud Storage emulator once, and let every test have buckets of its own."""
 
 import itertools
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,14 +42,3 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gcs.Emulator]
 def bucket(emulator: gcs.Emulator) -> str:
     """Make a bucket and return its URL."""
     return emulator.make_bucket(f"bucket-{next(NUMBERS)}")
-
-
-@pytest.fixture(scope="session")
-def command(emulator: gcs.Emulator) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that runs penstock-data or penstock-train as a process of its own."""
-
-    def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-W", "ignore", "-m", f"penstock_{program}.cli", *arguments]
-        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120, env=dict(os.environ))
-
-    return run

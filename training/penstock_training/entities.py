@@ -13,6 +13,7 @@ from penstock_shared.splits import Shard
 from penstock_shared.vocabularies import Vocabulary
 from penstock_training.dataset import Dataset
 from penstock_training.decode import Values, decode_block
+from penstock_training.storage import sequential_bytes
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _present(values: list[Values]) -> np.ndarray:
 def _blocks(dataset: Dataset, shard: Shard, columns: tuple) -> Iterator[list[Values]]:
     path, held = dataset.path(shard), 0
     try:
-        for payload in tf.data.TFRecordDataset(path).as_numpy_iterator():
+        for payload in tf.data.TFRecordDataset(path, buffer_size=sequential_bytes(shard.bytes)).as_numpy_iterator():
             rows = int.from_bytes(payload[:BLOCK_HEADER_BYTES], "little")
             yield decode_block(tf.constant(payload), columns, tf.constant(rows), tf.constant(path))
             held += rows

@@ -16,10 +16,13 @@ from penstock_training.dataset import Dataset
 from penstock_training.decode import DECODERS, Values, widen
 from penstock_training.order import BlockTable, epoch_order, start_of_step, window_rows, window_seed
 from penstock_training.pack import Packed, Packing
+from penstock_training.storage import is_remote
 
 WEIGHT = "row.weight"
-# Calls at a time, measured best on few cores (benchmarks/feed.py); more hide a slow storage but fight for the cache.
+# Calls at a time, measured best on few cores (benchmarks/feed.py); more fight for the cache, but hide the tens of
+# milliseconds that a bucket takes for each block.
 PARALLEL_BLOCKS = 4
+PARALLEL_REMOTE_BLOCKS = 32
 PARALLEL_WINDOWS = 3
 PREFETCHED_BATCHES = 8
 
@@ -39,6 +42,7 @@ class Feed:
         manifest = dataset.manifest
         self.blocks = dataset.block_table(split_name)
         self.batch_rows = batch_rows
+        self._parallel_blocks = PARALLEL_REMOTE_BLOCKS if is_remote(dataset.folder) else PARALLEL_BLOCKS
         shards = dataset.split(split_name).shards
         self._paths = [dataset.path(shard) for shard in shards]
         self._manifest = manifest
@@ -98,7 +102,7 @@ class Feed:
             skipped: Packed = tf.nest.map_structure(lambda tensor: tensor[skip:], packed)
             return skipped
 
-        return places.map(read, num_parallel_calls=PARALLEL_BLOCKS, deterministic=True)
+        return places.map(read, num_parallel_calls=self._parallel_blocks, deterministic=True)
 
     def _pack(self, records: tf.Tensor, features: tuple[Feature, ...], rows: tf.Tensor, where: tf.Tensor) -> Packed:
         kind = self._manifest.layout.kind

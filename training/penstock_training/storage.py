@@ -20,6 +20,7 @@ Answer = TypeVar("Answer")
 
 PARTIAL = ".partial"
 UNFINISHED = "unfinished.txt"
+SEQUENTIAL_BYTES = 16 << 20
 # Questions asked of a bucket at a time; each takes tens of milliseconds, whatever it is.
 PARALLEL_REQUESTS = 32
 # What a bucket answers when nothing is wrong with what is stored there; TensorFlow has tried again by then.
@@ -87,6 +88,11 @@ def write_text(path: str, text: str) -> None:
         raise UserMistake(f"{path}: cannot be written: there is no such folder or bucket; make it first") from None
     if beside != path:
         tf.io.gfile.rename(beside, path, overwrite=True)
+
+
+def sequential_bytes(whole_bytes: int) -> int:
+    """Return how much of a file of `whole_bytes` to ask for at a time when it is read from end to end."""
+    return max(1, min(whole_bytes, SEQUENTIAL_BYTES))
 
 
 def make_folder(path: str) -> None:

@@ -12,6 +12,7 @@ from penstock_shared.tokens import FIRST_OOV_ID, first_token_id
 from penstock_shared.vocabularies import Vocabulary
 from penstock_training.dataset import Dataset
 from penstock_training.decode import Values, decode_block
+from penstock_training.storage import sequential_bytes
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def _blocks(dataset: Dataset, vocabulary: Vocabulary) -> Iterator[tuple[Values, 
     for shard in vocabulary.shards:
         path, held = dataset.path(shard), 0
         try:
-            for payload in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            for payload in tf.data.TFRecordDataset(path, buffer_size=sequential_bytes(shard.bytes)).as_numpy_iterator():
                 rows = int.from_bytes(payload[:BLOCK_HEADER_BYTES], "little")
                 token, count = decode_block(
                     tf.constant(payload), vocabulary.columns, tf.constant(rows), tf.constant(path)
