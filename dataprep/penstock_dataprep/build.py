@@ -1,14 +1,11 @@
 """Build a dataset: check everything that can be known to fail, reuse what is published, run the job."""
 
-import concurrent.futures
 import contextlib
 import datetime
 import difflib
 import io
 import logging
-import os
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,30 +20,18 @@ from penstock_dataprep.lock import exclusive
 from penstock_dataprep.memo import forget_unflushed
 from penstock_dataprep.memory import freeze_what_is_loaded
 from penstock_dataprep.outputs import output_targets
-from penstock_dataprep.parent import check_files, check_parent, check_targets
+from penstock_dataprep.parent import check_parent, check_source, check_targets
 from penstock_dataprep.progress import BOARD, shown
 from penstock_dataprep.refusal import FILE_NAME, noted
 from penstock_dataprep.scratch import scratch_root
-from penstock_dataprep.sources import FORMATS, ROW_COLUMN, Unit, with_row_column
+from penstock_dataprep.sources import ROW_COLUMN, SOURCES, Origin
 from penstock_dataprep.spec import Spec
-from penstock_dataprep.storage import (
-    exists,
-    filesystem,
-    glob,
-    join,
-    make_folder,
-    plain,
-    reaching,
-    read_bytes,
-    remove,
-    remove_unfinished,
-)
+from penstock_dataprep.storage import exists, join, make_folder, plain, read_bytes, remove, remove_unfinished
 from penstock_dataprep.targets import Target, resolve_targets
 from penstock_shared.digests import fingerprint
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 from penstock_shared.layout import LAYOUT_VERSION
 from penstock_shared.manifest import load_manifest
-from penstock_shared.origin import SourceFile
 
 VERSION_DIGITS = 12
 IN_PROCESS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
@@ -85,7 +70,7 @@ def _build_locked(job: Job, runner_flags: list[str]) -> None:
     remove(job.scratch.path(FILE_NAME))
     remove_unfinished(job.folder)
     BOARD.clear()
-    BOARD.start("read", job.rows_expected)
+    BOARD.start("read", job.origin.rows_expected)
     try:
         with shown(BOARD):
             _run(job, runner_flags)
@@ -97,7 +82,7 @@ def _build_locked(job: Job, runner_flags: list[str]) -> None:
 
 
 def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None, scratch: str | None) -> Job:
-    """Find the files of the log and of the tables, check their columns against the spec and cut them into work."""
+    """Find the sources of the log and of the tables, and check their columns against the spec."""
     runner = _check_runner(_options(runner_flags))
     parent = None if append_to is None else check_parent(spec, append_to, root)
     log = _read_schema(spec)
@@ -106,8 +91,8 @@ def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None, 
     tables = {name: _read_table_schema(held, name) for name, held in specs.items()}
     document: dict[str, Any] = {
         "spec": spec.model_dump(mode="json", by_alias=True),
-        "source": [file.model_dump() for file in log.files],
-        "tables": {name: [file.model_dump() for file in held.files] for name, held in tables.items()},
+        "source": log.origin.identity(),
+        "tables": {name: held.origin.identity() for name, held in tables.items()},
         "layout_version": LAYOUT_VERSION,
     }
     if parent is not None:
@@ -117,16 +102,15 @@ def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None, 
                 f"version {parent.version}; take a column that tells the time"
             )
         check_targets(log.outputs, parent)
-        check_files(log.files, parent, join(root, spec.name))
+        check_source(log.origin, parent, join(root, spec.name))
         document["parent"] = {"version": parent.version, "digest": parent.digest}
     request = fingerprint(document)
     created = datetime.datetime.now(datetime.timezone.utc).isoformat()
 
-    def job_of(spec: Spec, schema: _Schema, table: str | None, tables: tuple[Job, ...]) -> Job:
+    def job_of(spec: Spec, schema: _Read, table: str | None, tables: tuple[Job, ...]) -> Job:
         return Job(
             spec=spec,
             **schema._asdict(),
-            rows_expected=None,
             base=join(root, spec.name),
             scratch_root=scratch_root(join(root, spec.name), runner, plain(scratch) if scratch else None),
             version=request[:VERSION_DIGITS],
@@ -141,17 +125,16 @@ def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None, 
     return job_of(spec, log, None, tuple(job_of(specs[name], held, name, ()) for name, held in tables.items()))
 
 
-class _Schema(NamedTuple):
+class _Read(NamedTuple):
     """Hold what is known of a source before it is read."""
 
     targets: tuple[Target, ...]
     outputs: tuple[Target, ...]
+    origin: Origin
     source_columns: dict[str, str]
-    files: tuple[SourceFile, ...]
-    units: tuple[Unit, ...]
 
 
-def _read_table_schema(spec: Spec, table: str) -> _Schema:
+def _read_table_schema(spec: Spec, table: str) -> _Read:
     try:
         return _read_schema(spec)
     except (UserMistake, DataRefused) as fault:
@@ -161,37 +144,19 @@ def _read_table_schema(spec: Spec, table: str) -> _Schema:
         raise type(fault)(re.sub(r"^source\.", f"tables.{table}.source.", text)) from None
 
 
-def _read_schema(spec: Spec) -> _Schema:
-    source = spec.source
-    files = tuple(found for pattern in source.patterns for found in _list_files(plain(pattern)))
-    for path, times in Counter(file.path for file in files).items():
-        if times > 1:
-            raise UserMistake(f"source.files: {path} is named {times} times; its rows would be read as often")
-    read_format = FORMATS[source.format]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        columns = list(pool.map(lambda file: with_row_column(read_format.columns(file.path, source), file.path), files))
-        targets = resolve_targets(spec, columns[0], files[0].path)
-        for file, found in zip(files[1:], columns[1:], strict=True):
-            if resolve_targets(spec, found, file.path) != targets:
-                raise UserMistake(
-                    f"{file.path}: its column types differ from those of {files[0].path}; set their dtype"
-                )
-        units = [
-            unit for found in pool.map(lambda file: read_format.units(file.path, file.bytes), files) for unit in found
-        ]
+def _read_schema(spec: Spec) -> _Read:
+    origin, schemas = SOURCES[spec.source.kind](spec)
+    first = schemas[0]
+    targets = resolve_targets(spec, first.columns, first.place)
+    for other in schemas[1:]:
+        if resolve_targets(spec, other.columns, other.place) != targets:
+            raise UserMistake(f"{other.place}: its column types differ from those of {first.place}; set their dtype")
     used = {target.source for target in targets}
-    if ROW_COLUMN in used and len(files) > 1:
-        raise UserMistake(
-            f"columns: {ROW_COLUMN} counts from 1 in each file, so it orders no rows of different files, and "
-            f"source.files names {len(files)}; join them into one file, or take a column that tells the time"
-        )
-    return _Schema(
+    return _Read(
         targets=targets,
         outputs=output_targets(spec, targets),
-        source_columns={name: str(found or "text") for name, found in columns[0].items() if name in used},
-        files=files,
-        # Heavy units first, so that a runner that deals them out in turn gives all workers as much.
-        units=tuple(sorted(units, key=lambda unit: (-unit.weight, unit.path, unit.first_row))),
+        origin=origin,
+        source_columns={name: found for name, found in first.types.items() if name in used},
     )
 
 
@@ -234,35 +199,6 @@ def _check_runner(options: PipelineOptions) -> str:
     except (ValueError, ImportError, AttributeError) as fault:
         raise UserMistake(f"--runner={name}: {fault}") from None
     return name
-
-
-def _list_files(pattern: str) -> list[SourceFile]:
-    system, inner = filesystem(pattern)
-    paths = glob(pattern) if any(mark in inner for mark in "*?[") else [pattern]
-    if "://" not in pattern and not Path(pattern).is_absolute():
-        paths = [os.path.relpath(path) for path in paths]
-    if not paths:
-        raise UserMistake(
-            f"source.files: nothing matches {pattern}; is it relative to the folder you run the command in?"
-        )
-    found = []
-    for path in paths:
-        try:
-            with reaching(pattern):
-                info = system.info(path)
-        except FileNotFoundError:
-            raise UserMistake(f"source.files: {pattern} does not exist (looked from {Path.cwd()})") from None
-        except PermissionError:
-            raise UserMistake(f"source.files: {pattern}: permission denied") from None
-        if info["type"] == "directory":
-            raise UserMistake(
-                f"source.files: {pattern} is a folder; name its files, for example {pattern.rstrip('/')}/*"
-            )
-        modified = info.get("generation") or info.get("etag") or info.get("mtime") or info.get("updated") or ""
-        found.append(SourceFile(path=path, bytes=int(info["size"]), modified=str(modified)))
-    if sum(file.bytes for file in found) == 0:
-        raise DataRefused(f"source.files: {pattern} is empty; expected rows")
-    return found
 
 
 def _remove_if_empty(folder: str) -> None:

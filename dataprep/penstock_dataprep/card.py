@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable
 
 from penstock_dataprep.diff import drift_table
-from penstock_dataprep.show import all_drift, curve_table, oov_table, show_rows, stored_as
+from penstock_dataprep.show import all_drift, curve_table, describe_source, oov_table, show_rows, stored_as
 from penstock_shared.manifest import Manifest
 
 STYLE = """
@@ -26,7 +26,7 @@ def render_card(manifest: Manifest) -> str:
         "<h2>Rows</h2>",
         _table(
             ("", "rows", "why"),
-            [("read", f"{account.read:,}", f"{len(manifest.source.files)} files, {manifest.source.format}")]
+            [("read", f"{account.read:,}", describe_source(manifest.source))]
             + [(f"written: {name}", show_rows(split), split.rule) for name, split in manifest.splits.items()]
             + [("filtered", f"{count:,}", rule) for rule, count in account.filtered.items()]
             + [("rejected", f"{count:,}", reason) for reason, count in account.rejected.items()],

@@ -11,7 +11,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from penstock_dataprep.facts import Facts
-from penstock_dataprep.sources import SourceBatch
+from penstock_dataprep.sources import Piece
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class ReadBatch:
     """Hold one batch as read; `label` names it in files and is the same in every attempt."""
 
     label: str
-    source: SourceBatch
+    piece: Piece
 
     @property
-    def batch(self) -> pa.RecordBatch:
-        """Return the rows."""
-        return self.source.batch
+    def nbytes(self) -> int:
+        """Return the size of the rows in memory."""
+        return self.piece.nbytes
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,12 @@ class ValidBatch:
     label: str
     batch: pa.RecordBatch
     facts: Facts
+
+    @property
+    def nbytes(self) -> int:
+        """Return the size of the rows in memory."""
+        size: int = self.batch.nbytes
+        return size
 
 
 class BatchCoder(beam.coders.Coder):
@@ -50,8 +56,7 @@ class BatchCoder(beam.coders.Coder):
 
     def estimate_size(self, value: ReadBatch | ValidBatch) -> int:
         """Return the size of the rows in memory, without encoding them."""
-        size: int = value.batch.nbytes
-        return size
+        return value.nbytes
 
     def is_deterministic(self) -> bool:
         """Return False: an element is never a key."""

@@ -6,12 +6,11 @@ import penstock_dataprep
 from penstock_dataprep.columns import VocabularySpec
 from penstock_dataprep.parent import read_parent
 from penstock_dataprep.scratch import Scratch
-from penstock_dataprep.sources import Unit
+from penstock_dataprep.sources import Origin, Unit
 from penstock_dataprep.spec import Spec
 from penstock_dataprep.storage import join
 from penstock_dataprep.targets import Target
 from penstock_shared.manifest import MANIFEST_NAME, Manifest
-from penstock_shared.origin import SourceFile
 from penstock_shared.vocabularies import Vocabulary
 
 
@@ -19,7 +18,8 @@ from penstock_shared.vocabularies import Vocabulary
 class Job:
     """Describe one build: `targets` are the columns taken, `outputs` the features written.
 
-    `base` is the dataset folder `<root>/<name>`, `runner` is named in the manifest.
+    `origin` is what is read, and `source_columns` are the types of its columns. `base` is the dataset folder
+    `<root>/<name>`, `runner` is named in the manifest.
     `scratch_root` is the folder that scratch folders of builds of the dataset lie in.
     `created` is when the build began, so that a step tried again writes the same manifest and another build another.
     `append_to` is the path of the manifest to append to, None for a dataset of its own. `tables` are the jobs that read
@@ -29,10 +29,8 @@ class Job:
     spec: Spec
     targets: tuple[Target, ...]
     outputs: tuple[Target, ...]
+    origin: Origin
     source_columns: dict[str, str]
-    files: tuple[SourceFile, ...]
-    units: tuple[Unit, ...]
-    rows_expected: int | None
     base: str
     scratch_root: str
     version: str
@@ -42,6 +40,11 @@ class Job:
     append_to: str | None
     table: str | None = None
     tables: tuple["Job", ...] = ()
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """Return the pieces of work of the read step."""
+        return self.origin.units
 
     def vocabularies(self) -> dict[str, tuple[VocabularySpec, tuple[str, ...]]]:
         """Return the rules and the users of every vocabulary, those of the tables' columns among them."""

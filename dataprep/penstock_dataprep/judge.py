@@ -7,9 +7,8 @@ from penstock_shared.errors import DataRefused
 
 def check_facts(facts: Facts, job: Job) -> None:
     """Raise DataRefused with the counts by reason and the first broken rows."""
-    files = ", ".join(job.spec.source.patterns)
     if facts.read == 0:
-        raise DataRefused(f"source.files: {files} hold no rows; expected at least one")
+        raise DataRefused(f"{job.spec.source.place} hold no rows; expected at least one")
     rejected, allowed = facts.rejected.total(), job.spec.max_reject_fraction
     if rejected <= allowed * facts.read and facts.valid:
         return

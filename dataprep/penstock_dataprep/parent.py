@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from penstock_dataprep.columns import ColumnSpec
+from penstock_dataprep.sources import Origin
 from penstock_dataprep.spec import EntityHashSplit, LeaveLastSplit, Spec
 from penstock_dataprep.storage import dataset_folder, exists, is_local, join, read_bytes
 from penstock_dataprep.targets import Target
 from penstock_shared.digests import manifest_digest
 from penstock_shared.errors import DataRefused, UserMistake
 from penstock_shared.manifest import MANIFEST_NAME, Manifest, load_manifest
-from penstock_shared.origin import SourceFile
 from penstock_shared.strict import parse
 
 LEAVE_LAST = (
@@ -87,17 +87,12 @@ def check_targets(targets: tuple[Target, ...], parent: Manifest) -> None:
             )
 
 
-def check_files(files: tuple[SourceFile, ...], parent: Manifest, base: str) -> None:
-    """Raise UserMistake for a source file that `parent`, or a version before it, has read already."""
+def check_source(origin: Origin, parent: Manifest, base: str) -> None:
+    """Raise UserMistake for a source whose rows `parent`, or a version before it, has read already."""
     older: Manifest | None = parent
     while older is not None:
-        known = set(older.source.files)
-        for file in files:
-            if file in known:
-                raise UserMistake(
-                    f"source.files: {file.path} is already in version {older.version}, unchanged; its rows would come "
-                    "twice. Name the new files alone"
-                )
+        if (reason := origin.repeats(older.source, older.version)) is not None:
+            raise UserMistake(reason)
         path = join(base, older.parent.version, MANIFEST_NAME) if older.parent else ""
         older = read_parent(path) if path and exists(path) else None
 

@@ -28,7 +28,7 @@ from penstock_shared.manifest import (
     dump_manifest,
     load_manifest,
 )
-from penstock_shared.origin import Parent, Source, Tool
+from penstock_shared.origin import Parent, Tool
 from penstock_shared.vocabularies import VocabularyShard
 
 CARD_NAME = "card.html"
@@ -81,7 +81,7 @@ def publish_manifest(
         created=job.created,
         fingerprint=job.fingerprint,
         digest=content_digest(content.features, layout, vocabularies, splits, content.increments, tables),
-        source=describe_source(job, facts),
+        source=job.origin.entry(facts.read, job.source_columns),
         spec=job.spec.model_dump(mode="json", by_alias=True),
         features=content.features,
         vocabularies=vocabularies,
@@ -115,18 +115,6 @@ def _publish(path: str, manifest: Manifest) -> None:
         digest = load_manifest(found, path).digest
         same = "the same content" if digest == manifest.digest else f"content digest {digest}, not {manifest.digest}"
         raise UserMistake(f"{path}: another build published this version first, with {same}; use that one") from None
-
-
-def describe_source(job: Job, facts: Facts) -> Source:
-    """Return the manifest's record of what a job read."""
-    return Source(
-        kind="files",
-        format=job.spec.source.format,
-        files=job.files,
-        rows=facts.read,
-        bytes=sum(file.bytes for file in job.files),
-        columns=job.source_columns,
-    )
 
 
 def _balanced(job: Job, facts: Facts, own: dict[str, Listing], copies: int) -> Accounting:

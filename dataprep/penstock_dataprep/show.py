@@ -4,6 +4,7 @@ from penstock_dataprep.diff import drift_table
 from penstock_dataprep.text_table import text_table
 from penstock_shared.features import Feature
 from penstock_shared.manifest import Certificate, Manifest
+from penstock_shared.origin import FileSource, Source
 from penstock_shared.sketches import FeatureDrift
 from penstock_shared.splits import Split
 
@@ -11,12 +12,11 @@ from penstock_shared.splits import Split
 def describe(manifest: Manifest) -> str:
     """Return a page of text: rows, features, vocabularies, files."""
     account = manifest.accounting
-    files = f"{len(manifest.source.files)} {manifest.source.format} file(s), {manifest.source.bytes:,} bytes"
     certificate = manifest.shuffle.certificate
     lines = [
         f"{manifest.name}  version {manifest.version}  created {manifest.created}",
         f"digest {manifest.digest}",
-        f"source {files}",
+        f"source {describe_source(manifest.source)}",
         "",
         text_table(
             ("rows", "count", ""),
@@ -183,3 +183,12 @@ def _certificate(certificate: Certificate) -> str:
     return verdict + (
         f": worst z {worst[0]:.2f} ({worst[1]} in {worst[2]}), limit {certificate.limit_z:g}" if worst else ""
     )
+
+
+def describe_source(source: Source) -> str:
+    """Return what was read, in a line."""
+    if isinstance(source, FileSource):
+        return f"{len(source.files)} {source.format} file(s), {source.bytes:,} bytes"
+    where = f" where {source.where}" if source.where else ""
+    what = f"the result of a query in {source.table}" if source.query else source.table
+    return f"BigQuery: {what}{where}, as of {source.snapshot_time}"

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from penstock_dataprep.columns import ColumnSpec, VocabularySpec
 from penstock_dataprep.list_spec import HistorySpec, ListSpec, SequencesSpec
+from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.spec_faults import cross_faults
 from penstock_shared.errors import UserMistake
 from penstock_shared.features import Role
@@ -16,7 +17,6 @@ from penstock_shared.layout import LayoutKind
 from penstock_shared.strict import Strict, parse
 
 BYTE_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-ASCII = "".join(map(chr, range(128)))
 SplitName = Literal["train", "validation", "test"]
 
 
@@ -29,47 +29,8 @@ def _bytes(value: Any) -> Any:
     return int(found[1]) * BYTE_UNITS[found[2]]
 
 
-def _extends_ascii(encoding: str) -> bool:
-    try:
-        return ASCII.encode(encoding) == ASCII.encode("ascii")
-    except LookupError:
-        return False
-
-
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class SourceSpec(Strict):
-    """Say which files to read; `files` is a path, a glob or an fsspec URL, or a list of them.
-
-    The rest is for CSV: `delimiter` may be several characters, `quote: null` takes quotes as they are, `encoding` is
-    any that extends ASCII, and `header` names the columns of files that have no header line.
-    """
-
-    files: str | tuple[str, ...]
-    format: Literal["parquet", "csv", "jsonl"]
-    delimiter: Annotated[str, Field(min_length=1, max_length=8)] = ","
-    quote: Annotated[str, Field(min_length=1, max_length=1)] | None = '"'
-    encoding: str = "utf-8"
-    header: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def _holds_together(self) -> "SourceSpec":
-        if self.header is not None and self.format != "csv":
-            raise ValueError(f"no header for format {self.format}, whose files name their columns")
-        if not _extends_ascii(self.encoding):
-            raise ValueError(
-                f"encoding: one that extends ASCII, such as utf-8, latin-1 or cp1252, not {self.encoding!r}"
-            )
-        if self.header is not None and len(set(self.header)) < len(self.header):
-            raise ValueError(f"header: distinct names, found {list(self.header)}")
-        return self
-
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """Return the paths, globs and URLs as a tuple."""
-        return (self.files,) if isinstance(self.files, str) else self.files
 
 
 class LimitsSpec(Strict):

@@ -1,6 +1,8 @@
 """Record where a dataset came from: its source, the tool that built it, the version it was appended to."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from penstock_shared.files import Count, Name, Sha256
 from penstock_shared.strict import Strict
@@ -14,8 +16,8 @@ class SourceFile(Strict):
     modified: str
 
 
-class Source(Strict):
-    """Record what was read: the files, and the type of each column taken."""
+class FileSource(Strict):
+    """Record the files that were read, and the type of each column taken."""
 
     kind: Literal["files"]
     format: str
@@ -24,6 +26,26 @@ class Source(Strict):
     bytes: Count
     columns: dict[str, str]
     snapshot_time: str | None = None
+
+
+class TableSource(Strict):
+    """Record the BigQuery table that was read, as it was at `snapshot_time`, and the type of each column taken.
+
+    Where a `query` was asked for, `table` is the one that its result was kept in. `where` restricts the rows, and
+    `bytes` are the table's, of all its columns.
+    """
+
+    kind: Literal["bigquery"]
+    table: str
+    query: str | None = None
+    where: str | None = None
+    snapshot_time: str
+    rows: Count
+    bytes: Count
+    columns: dict[str, str]
+
+
+Source = Annotated[FileSource | TableSource, Field(discriminator="kind")]
 
 
 class Tool(Strict):

@@ -26,7 +26,7 @@ from penstock_shared.digests import content_digest, vocabulary_digest
 from penstock_shared.files import File
 from penstock_shared.layout import narrowest_integer, narrowest_length
 from penstock_shared.manifest import Accounting, Shuffle
-from penstock_shared.origin import Source, Tool
+from penstock_shared.origin import FileSource, Tool
 from penstock_shared.tokens import FIRST_OOV_ID, first_token_id, hash_token, oov_id
 from penstock_shared.vocabularies import VocabularyShard
 
@@ -102,7 +102,7 @@ def write_dataset(
         created="2026-01-01T00:00:00Z",
         fingerprint="0" * 64,
         digest=content_digest(features, record_layout, described, written),
-        source=Source(kind="files", format="csv", files=(), rows=rows, bytes=0, columns={}),
+        source=FileSource(kind="files", format="csv", files=(), rows=rows, bytes=0, columns={}),
         spec={},
         features=features,
         vocabularies=described,

@@ -1,10 +1,12 @@
-"""Read logs as Arrow record batches, one file per format."""
+"""Read logs as Arrow record batches: one file per kind of source, and one per format of files."""
 
-from penstock_dataprep.sources.base import ROW_COLUMN, Format, SourceBatch, Unit, with_row_column
-from penstock_dataprep.sources.csv import CsvFormat
-from penstock_dataprep.sources.jsonl import JsonLinesFormat
-from penstock_dataprep.sources.parquet import ParquetFormat
+from collections.abc import Callable
 
-FORMATS: dict[str, Format] = {"parquet": ParquetFormat(), "csv": CsvFormat(), "jsonl": JsonLinesFormat()}
+from penstock_dataprep.sources.base import ROW_COLUMN, Origin, Piece, Schema, SourceBatch, Unit
+from penstock_dataprep.sources.files import FORMATS, find_files
+from penstock_dataprep.spec import Spec
 
-__all__ = ["FORMATS", "ROW_COLUMN", "Format", "SourceBatch", "Unit", "with_row_column"]
+# What finds a spec's source, by its kind, before the job: the origin that workers read from, and its schemas.
+SOURCES: dict[str, Callable[[Spec], tuple[Origin, list[Schema]]]] = {"files": find_files}
+
+__all__ = ["FORMATS", "ROW_COLUMN", "SOURCES", "Origin", "Piece", "Schema", "SourceBatch", "Unit"]

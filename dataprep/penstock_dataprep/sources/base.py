@@ -1,14 +1,16 @@
-"""Say what a file format must offer: its columns before the job, its rows as batches during it."""
+"""Say what a source must offer: its columns before the job, its rows as batches during it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from penstock_dataprep.spec import SourceSpec
+from penstock_dataprep.scratch import Scratch
+from penstock_dataprep.source_spec import SourceSpec
 from penstock_shared.errors import UserMistake
+from penstock_shared.origin import Source
 
 ROWS_PER_BATCH = 1 << 20
 # A column that every format has: a row's place in its file, counted from 1.
@@ -17,15 +19,13 @@ ROW_COLUMN = "$row"
 
 @dataclass(frozen=True)
 class Unit:
-    """Name one piece of work of the read step: a run of row groups of a file, or a whole file.
+    """Name one piece of work of the read step: all of `path`, or what a subclass says of it.
 
-    `weight` tells how heavy it is beside the others of its format: rows or bytes.
+    `weight` tells how heavy it is beside the others of its source: rows or bytes.
     """
 
     path: str
     weight: int
-    first_row: int = 0
-    row_groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,16 @@ class SourceBatch:
     rows: np.ndarray
     malformed: tuple[tuple[int, str], ...] = ()
 
+    @property
+    def nbytes(self) -> int:
+        """Return the size of the rows in memory."""
+        size: int = self.batch.nbytes
+        return size
+
+    def decode(self) -> "SourceBatch":
+        """Return the batch itself: a file's reader has decoded it."""
+        return self
+
     def with_row_column(self) -> "SourceBatch":
         """Return the batch with ROW_COLUMN as one more column."""
         return replace(self, batch=self.batch.append_column(ROW_COLUMN, pa.array(self.rows + 1, pa.int64())))
@@ -50,6 +60,55 @@ def with_row_column(columns: dict[str, pa.DataType | None], path: str) -> dict[s
     if ROW_COLUMN in columns:
         raise UserMistake(f"{path}: has a column {ROW_COLUMN}, which names a row's place in its file; rename it")
     return {**columns, ROW_COLUMN: pa.int64()}
+
+
+class Piece(Protocol):
+    """Hold some rows of a unit as they were read, decoded or not."""
+
+    @property
+    def nbytes(self) -> int:
+        """Return the size of the piece in memory."""
+
+    def decode(self) -> SourceBatch:
+        """Return the rows. Raises DataRefused where they cannot be decoded."""
+
+
+class Schema(NamedTuple):
+    """Hold the columns of one part of a source, all of it or one file.
+
+    `columns` maps names to Arrow types, None for text whose values decide; `types` names them as the source does.
+    """
+
+    place: str
+    columns: dict[str, pa.DataType | None]
+    types: dict[str, str]
+
+
+class Origin(Protocol):
+    """Hold a source as it was found before the job; workers read it by this alone."""
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """Return the pieces of work, the same in each attempt of one build, heavy ones first."""
+
+    @property
+    def rows_expected(self) -> int | None:
+        """Return how many rows there are, None where that is not known before they are read."""
+
+    def identity(self) -> Any:
+        """Return, as a JSON value, what tells this state of the source from any other, for the fingerprint."""
+
+    def pinned(self, scratch: Scratch, name: str) -> "Origin":
+        """Return the origin with what all attempts of a build must agree on, kept in its scratch folder as `name`."""
+
+    def read(self, unit: Unit, columns: list[str]) -> Iterator[Piece]:
+        """Yield the unit's rows, `columns` only."""
+
+    def entry(self, rows: int, types: dict[str, str]) -> Source:
+        """Return the manifest's record of what was read."""
+
+    def repeats(self, older: Source, version: str) -> str | None:
+        """Return why rows that `version` read would come twice, None where they do not."""
 
 
 class Format(Protocol):

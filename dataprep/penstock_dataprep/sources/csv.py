@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
 
+from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.base import SourceBatch, Unit
 from penstock_dataprep.sources.encoding import as_utf8, fault_in, to_text
 from penstock_dataprep.sources.quotes import QuoteWatch
-from penstock_dataprep.spec import SourceSpec
 from penstock_dataprep.storage import open_input
 from penstock_shared.errors import DataRefused, UserMistake
 

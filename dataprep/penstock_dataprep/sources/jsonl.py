@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.base import SourceBatch, Unit
-from penstock_dataprep.spec import SourceSpec
 from penstock_dataprep.storage import filesystem, open_input
 from penstock_shared.errors import DataRefused
 

@@ -1,15 +1,24 @@
 """Read Parquet files, a run of row groups at a time."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.base import ROWS_PER_BATCH, SourceBatch, Unit
-from penstock_dataprep.spec import SourceSpec
 from penstock_dataprep.storage import open_input
 from penstock_shared.errors import DataRefused
+
+
+@dataclass(frozen=True)
+class RowGroups(Unit):
+    """Name a run of row groups of a file; its first row is the file's `first_row`."""
+
+    first_row: int
+    row_groups: tuple[int, ...]
 
 
 class ParquetFormat:
@@ -29,18 +38,19 @@ class ParquetFormat:
         for group in range(metadata.num_row_groups):
             rows = metadata.row_group(group).num_rows
             if groups and gathered + rows > ROWS_PER_BATCH:
-                units.append(Unit(path, gathered, first_row, tuple(groups)))
+                units.append(RowGroups(path, gathered, first_row, tuple(groups)))
                 first_row, gathered, groups = first_row + gathered, 0, []
             groups.append(group)
             gathered += rows
         if gathered:
-            units.append(Unit(path, gathered, first_row, tuple(groups)))
+            units.append(RowGroups(path, gathered, first_row, tuple(groups)))
         return units
 
     def read(self, unit: Unit, source: SourceSpec, columns: list[str]) -> Iterator[SourceBatch]:
         """Yield the unit's rows in batches of at most ROWS_PER_BATCH."""
+        assert isinstance(unit, RowGroups)
+        row = unit.first_row
         try:
-            row = unit.first_row
             file = _open(unit.path)
             for batch in file.iter_batches(
                 batch_size=ROWS_PER_BATCH, row_groups=list(unit.row_groups), columns=columns, use_threads=False

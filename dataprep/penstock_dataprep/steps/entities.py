@@ -14,7 +14,6 @@ from penstock_dataprep.listing import merge_shards, read_sketches, write_sketche
 from penstock_dataprep.mapping import Segment
 from penstock_dataprep.memo import recall, remember
 from penstock_dataprep.numbering import Numbering
-from penstock_dataprep.publish import describe_source
 from penstock_dataprep.sketch import statistics
 from penstock_dataprep.staged import Staged
 from penstock_dataprep.storage import is_whole
@@ -105,7 +104,7 @@ def describe(
             features=features,
             shards=tuple(shard.shard for shard in shards),
             missing=dict(numbered)[name].tokens - found,
-            source=describe_source(job, facts),
+            source=job.origin.entry(facts.read, job.source_columns),
             accounting=Accounting(
                 read=facts.read,
                 written=found,

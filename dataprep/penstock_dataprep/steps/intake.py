@@ -14,7 +14,7 @@ from penstock_dataprep.judge import check_facts
 from penstock_dataprep.memo import recall, remember
 from penstock_dataprep.progress import BOARD
 from penstock_dataprep.rejects import write_rejects
-from penstock_dataprep.sources import FORMATS, ROW_COLUMN, Unit
+from penstock_dataprep.sources import Unit
 from penstock_dataprep.staged import Staged
 from penstock_dataprep.staged import stage as stage_batch
 from penstock_dataprep.transform import transform_valid
@@ -44,11 +44,9 @@ def recall_unit(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[Staged | 
 def read(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[ReadBatch]:
     """Yield the labelled batches of one unit of the source."""
     number, unit = numbered_unit
-    source = job.spec.source
-    wanted = {target.source for target in job.targets}
     pieces = 0
-    for batch in FORMATS[source.format].read(unit, source, sorted(wanted - {ROW_COLUMN})):
-        yield ReadBatch(_label(job.label(number), pieces), batch.with_row_column() if ROW_COLUMN in wanted else batch)
+    for piece in job.origin.read(unit, sorted({target.source for target in job.targets})):
+        yield ReadBatch(_label(job.label(number), pieces), piece)
         pieces += 1
     remember(job.scratch, f"read/{job.label(number)}", PIECES, pieces)
 
@@ -56,7 +54,7 @@ def read(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[ReadBatch]:
 def validate(job: Job, read_batch: ReadBatch) -> Iterator[ValidBatch]:
     """Yield the valid rows and what was measured; rejected rows go to their file."""
     label = read_batch.label
-    valid, rejects = validate_batch(read_batch.source, job.targets)
+    valid, rejects = validate_batch(read_batch.piece.decode(), job.targets)
     valid = transform_valid(valid, job.targets)
     facts = Facts.of(valid, rejects, job.targets)
     facts.reject_files = write_rejects(rejects, label, job.base, job.version)
