@@ -6,6 +6,7 @@ import difflib
 import io
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +70,7 @@ def _build_locked(job: Job, runner_flags: list[str]) -> None:
     forget_unflushed(job.scratch)
     remove(job.scratch.path(FILE_NAME))
     remove_unfinished(job.folder)
+    job = _pinned(job)
     BOARD.clear()
     BOARD.start("read", job.origin.rows_expected)
     try:
@@ -79,6 +81,13 @@ def _build_locked(job: Job, runner_flags: list[str]) -> None:
         if not exists(job.manifest_path):  # Another build may have published the version.
             remove(job.folder)
         raise
+
+
+def _pinned(job: Job) -> Job:
+    """Return the job with all that its attempts must agree on."""
+    name = "log" if job.table is None else f"table.{job.table}"
+    tables = tuple(_pinned(table) for table in job.tables)
+    return replace(job, origin=job.origin.pinned(job.scratch, name), tables=tables)
 
 
 def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None, scratch: str | None) -> Job:

@@ -1,0 +1,188 @@
+"""Stand in front of the emulator's Storage API: do what BigQuery does and the emulator does not, and inject faults.
+
+The emulator ignores offsets, compression and snapshot times, refuses dotted fields, sends a stream as one message and
+geography as binary. The front supplies these, so that code meets what it would meet in BigQuery.
+"""
+
+import datetime
+import hashlib
+import struct
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pyarrow as pa
+from emulator import Emulator, free_port
+from google.cloud.bigquery_storage_v1 import types
+
+SERVICE = "/google.cloud.bigquery.storage.v1.BigQueryRead"
+ROWS_PER_MESSAGE = 500
+NO_ROWS = "/streams/none"
+CODECS = {0: None, 1: "lz4", 2: "zstd"}
+ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+
+
+class Front(grpc.GenericRpcHandler):
+    """Serve the Read API at `address`.
+
+    `sessions` are the requests for sessions, `reads` (stream, offset) of each read. Set `breaks` to the number of reads
+    to break off with `code`, `expiring` to the number of sessions to expire, both after `after` messages; `denied` to
+    the method that is forbidden, create or read.
+    """
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        self._channel = grpc.insecure_channel(emulator.storage, options=ANY_SIZE)
+        self._lock = threading.Lock()
+        self.address = f"127.0.0.1:{free_port()}"
+        self._server = grpc.server(ThreadPoolExecutor(32), handlers=[self], options=ANY_SIZE)
+        self._server.add_insecure_port(self.address)
+        self._server.start()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all requests and faults."""
+        self.sessions: list[types.ReadSession] = []
+        self.reads: list[tuple[str, int]] = []
+        self.codecs: set[str | None] = set()
+        self.breaks, self.expiring, self.after, self.denied = 0, 0, 1, ""
+        self.code = grpc.StatusCode.UNAVAILABLE
+        self._asked: dict[str, types.ReadSession] = {}
+        self._expiring: set[str] = set()
+
+    def stop(self) -> None:
+        """End the server."""
+        self._server.stop(None)
+        self._channel.close()
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Return what handles a method."""
+        if handler_call_details.method == f"{SERVICE}/CreateReadSession":
+            return grpc.unary_unary_rpc_method_handler(self._create)
+        if handler_call_details.method == f"{SERVICE}/ReadRows":
+            return grpc.unary_stream_rpc_method_handler(self._read)
+        return None
+
+    def _create(self, content: bytes, context: grpc.ServicerContext) -> bytes:
+        request = types.CreateReadSessionRequest.deserialize(content)
+        asked = types.ReadSession(request.read_session)
+        if self.denied == "create":
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "the user does not have bigquery.readsessions.create")
+        wanted = types.CreateReadSessionRequest(request)
+        fields = list(dict.fromkeys(path.split(".")[0] for path in asked.read_options.selected_fields))
+        wanted.read_session.read_options.selected_fields = fields
+        if "snapshot_time" in asked.table_modifiers:
+            wanted.read_session.table = self._snapshot(asked.table, asked.table_modifiers.snapshot_time)
+        with self._lock:
+            self.sessions.append(asked)
+            # Another layout each time, as BigQuery is free to choose.
+            wanted.max_stream_count = max(1, request.max_stream_count - 2 * len(self.sessions) % 7)
+        forward = self._channel.unary_unary(f"{SERVICE}/CreateReadSession")
+        try:
+            session = types.ReadSession.deserialize(forward(types.CreateReadSessionRequest.serialize(wanted)))
+        except grpc.RpcError as fault:
+            context.abort(fault.code(), fault.details())
+        with self._lock:
+            self._asked[session.name] = types.ReadSession(asked, name=session.name)
+            if "FALSE" not in asked.read_options.row_restriction and self.expiring:
+                self.expiring -= 1
+                self._expiring.add(session.name)
+        empty = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema)).empty_table()
+        session.arrow_schema.serialized_schema = as_read(empty, asked).schema.serialize().to_pybytes()
+        if not session.streams:  # BigQuery gives at least one.
+            session.streams = [types.ReadStream(name=f"{session.name}{NO_ROWS}")]
+        return types.ReadSession.serialize(session)
+
+    def _snapshot(self, table: str, moment: datetime.datetime) -> str:
+        """Return the path of a table that holds what `table` held at a moment."""
+        _, project, _, dataset, _, name = table.split("/")
+        text = f"{moment:%Y-%m-%d %H:%M:%S.%f}+00"
+        copy = f"snapshot_{hashlib.sha256(f'{table}{text}'.encode()).hexdigest()[:16]}"
+        with self._lock:
+            self._emulator.sql(
+                f"CREATE TABLE IF NOT EXISTS `{project}.{dataset}.{copy}` AS "
+                f"SELECT * FROM `{project}.{dataset}.{name}` FOR SYSTEM_TIME AS OF TIMESTAMP '{text}'"
+            )
+        return f"projects/{project}/datasets/{dataset}/tables/{copy}"
+
+    def _read(self, content: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        request = types.ReadRowsRequest.deserialize(content)
+        session = request.read_stream.rsplit("/", 2)[0]
+        asked = self._asked[session]
+        with self._lock:
+            self.reads.append((request.read_stream, request.offset))
+            broken = self.breaks > 0 and not request.read_stream.endswith(NO_ROWS)
+            self.breaks -= broken
+        if self.denied == "read":
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "the user does not have bigquery.readsessions.getData")
+        codec = CODECS[asked.read_options.arrow_serialization_options.buffer_compression]
+        self.codecs.add(codec)
+        for sent, batch in enumerate(self._rows(request, asked)):
+            if sent == self.after and session in self._expiring:
+                context.abort(grpc.StatusCode.FAILED_PRECONDITION, "session expired at 2026-11-20T00:00:00+00:00")
+            if sent == self.after and broken:
+                context.abort(self.code, "the connection broke, on purpose")
+            yield types.ReadRowsResponse.serialize(
+                types.ReadRowsResponse(
+                    row_count=batch.num_rows,
+                    arrow_record_batch=types.ArrowRecordBatch(serialized_record_batch=as_message(batch, codec)),
+                )
+            )
+
+    def _rows(self, request: types.ReadRowsRequest, asked: types.ReadSession) -> Iterator[pa.RecordBatch]:
+        if request.read_stream.endswith(NO_ROWS):
+            return
+        forward = self._channel.unary_stream(f"{SERVICE}/ReadRows")
+        schema, batches = None, []
+        for content in forward(types.ReadRowsRequest.serialize(types.ReadRowsRequest(read_stream=request.read_stream))):
+            response = types.ReadRowsResponse.deserialize(content)
+            schema = schema or pa.ipc.read_schema(pa.py_buffer(response.arrow_schema.serialized_schema))
+            message = pa.py_buffer(response.arrow_record_batch.serialized_record_batch)
+            batches.append(pa.ipc.read_record_batch(message, schema))
+        table = as_read(pa.Table.from_batches(batches, schema), asked).combine_chunks()
+        for batch in table.to_batches():
+            for start in range(request.offset, batch.num_rows, ROWS_PER_MESSAGE):
+                yield batch.slice(start, ROWS_PER_MESSAGE)
+
+
+def as_read(table: pa.Table, asked: types.ReadSession) -> pa.Table:
+    """Return what BigQuery would send: records with the wanted fields alone, geography as text."""
+    paths = [path.split(".") for path in asked.read_options.selected_fields]
+    columns = {}
+    for field in table.schema:
+        column = table.column(field.name).combine_chunks()
+        if (field.metadata or {}).get(b"ARROW:extension:name") == b"geoarrow.wkb":
+            column = pa.array([_point(value) for value in column.to_pylist()], pa.string())
+        columns[field.name] = _prune(column, [path[1:] for path in paths if path[0] == field.name])
+    return pa.table(columns)
+
+
+def _prune(array: pa.Array, paths: list[list[str]]) -> pa.Array:
+    if not all(paths):
+        return array
+    missing = array.is_null() if array.null_count else None
+    if pa.types.is_list(array.type):
+        return pa.ListArray.from_arrays(array.offsets, _prune(array.values, paths), mask=missing)
+    kept = [field.name for field in array.type if any(path[0] == field.name for path in paths)]
+    inner = [_prune(array.field(name), [path[1:] for path in paths if path[0] == name]) for name in kept]
+    return pa.StructArray.from_arrays(inner, names=kept, mask=missing)
+
+
+def _point(content: bytes | None) -> str | None:
+    if content is None:
+        return None
+    longitude, latitude = struct.unpack_from("<2d", content, 5)
+    return f"POINT({longitude:g} {latitude:g})"
+
+
+def as_message(batch: pa.RecordBatch, codec: str | None) -> bytes:
+    """Return a batch as one Arrow IPC message, without its schema."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+        writer.write_batch(batch)
+    reader = pa.ipc.MessageReader.open_stream(sink.getvalue())
+    reader.read_next_message()
+    message: bytes = reader.read_next_message().serialize().to_pybytes()
+    return message
