@@ -13,7 +13,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --only-bin
 	--no-emit-index-url --no-strip-extras --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup emulators demo test lint types imports check lock bench clean
+.PHONY: help setup emulators peers demo test lint types imports check lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -34,6 +34,13 @@ $(EMULATORS): requirements/emulators.txt
 	$(PYTHON) -m venv .emulators
 	.emulators/bin/$(PIP_INSTALL) --require-hashes --only-binary :all: -r requirements/emulators.txt
 	CGO_ENABLED=0 GOTOOLCHAIN=local GOBIN=$(CURDIR)/.emulators/bin .emulators/bin/go install $(FAKE_GCS_SERVER)
+	@touch $@
+
+peers: .peers/.installed ## create .peers with PySpark and TensorFlow Transform, for benchmarks/peers.py (Spark needs Java)
+
+.peers/.installed: requirements/peers.txt
+	$(PYTHON) -m venv .peers
+	.peers/bin/$(PIP_INSTALL) --require-hashes -r requirements/peers.txt
 	@touch $@
 
 demo: setup ## generate a log, build and verify a dataset, train, evaluate, export, recommend; all in ./demo
@@ -58,10 +65,11 @@ lock: setup ## recompile requirements/*.txt from requirements/*.in to the newest
 	cd requirements && ../$(LOCK) dev.in -o dev.txt
 	cd requirements && for name in shared dataprep training benchmarks; do ../$(LOCK) -c dev.txt $$name.in -o $$name.txt || exit 1; done
 	cd requirements && ../$(LOCK) emulators.in -o emulators.txt
+	cd requirements && ../$(subst --only-binary :all:,,$(LOCK)) peers.in -o peers.txt
 
 bench: setup ## measure preparation against a hand-written script (10M rows; minutes)
 	$(BIN)/python benchmarks/prepare.py
 
-clean: ## delete everything made here but .venv
+clean: ## delete everything made here but the environments
 	rm -rf demo build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
 	find shared dataprep training tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
