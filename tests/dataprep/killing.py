@@ -14,7 +14,7 @@ from typing import Any
 from logs import Built, build
 
 FORKING = multiprocessing.get_context("forkserver")
-FORKING.set_forkserver_preload(["penstock_dataprep.build", "penstock_dataprep.pipeline"])
+FORKING.set_forkserver_preload(["penstock_dataprep.build"])
 DEADLINE_SECONDS = 120
 
 
