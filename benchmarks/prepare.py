@@ -18,7 +18,7 @@ from measured import OURS, SPEC, Run, folder_bytes, run
 from rich.console import Console
 from rich.table import Table
 
-RATIO_TARGET, ROW_BYTES_TARGET, MEMORY_TARGET_GIB = 0.3, 16, 2.5
+RATIO_TARGET, ROW_BYTES_TARGET, MEMORY_TARGET_GIB = 0.8, 13, 2.5
 DUCKDB = [sys.executable, str(Path(__file__).with_name("duckdb_prepare.py"))]
 
 
@@ -45,7 +45,7 @@ def measure(folder: Path, rows: int, users: int, items: int, runs: int) -> None:
     made = run([*OURS, "generate", str(log), *size])
     print(f"a log of {rows:,} rows, {folder_bytes(log) / rows:.1f} bytes/row, made in {made.seconds:.1f} s", flush=True)
     spec.write_text(SPEC.format(log=log))
-    ours, theirs, row_bytes = [], [], 0.0
+    ours, theirs, row_bytes = [], [], (0.0, 0.0)
     for number in range(runs):
         theirs.append(run([*DUCKDB, str(log), str(out)]))
         shutil.rmtree(out)
@@ -56,13 +56,14 @@ def measure(folder: Path, rows: int, users: int, items: int, runs: int) -> None:
         counts = [int(word) for word in theirs[-1].output.replace(",", "").split() if word.isdigit()]
         if sum(counts) != written:
             raise SystemExit(f"not the same job: the DuckDB script wrote {counts}, the dataset has {written} rows")
-        row_bytes = folder_bytes(manifest.parent) / written
+        shard_bytes = sum(split["bytes"] for split in splits.values())
+        row_bytes = (shard_bytes / written, folder_bytes(manifest.parent) / written)
         shutil.rmtree(out)
         print(f"run {number + 1}: DuckDB {theirs[-1].seconds:.1f} s, ours {ours[-1].seconds:.1f} s", flush=True)
     report(rows, ours, theirs, row_bytes)
 
 
-def report(rows: int, ours: list[Run], theirs: list[Run], row_bytes: float) -> None:
+def report(rows: int, ours: list[Run], theirs: list[Run], row_bytes: tuple[float, float]) -> None:
     """Print the medians, the ratio and the targets."""
     table = Table("", "seconds", "rows/s", "peak memory", title=f"{rows:,} rows, medians of {len(ours)} runs")
     speeds = []
@@ -74,7 +75,9 @@ def report(rows: int, ours: list[Run], theirs: list[Run], row_bytes: float) -> N
     Console(width=100).print(table)
     memory_gib = max(run.memory_bytes for run in ours) / 2**30
     print(f"ratio          {speeds[1] / speeds[0]:.2f}      (target: at least {RATIO_TARGET})")
-    print(f"bytes per row  {row_bytes:.1f}      (target: at most {ROW_BYTES_TARGET}; the whole version folder)")
+    print(
+        f"bytes per row  {row_bytes[0]:.1f}      (target: at most {ROW_BYTES_TARGET}; {row_bytes[1]:.1f} with vocabularies)"
+    )
     print(f"peak memory    {memory_gib:.2f} GiB  (target: at most {MEMORY_TARGET_GIB} GiB; the highest of all runs)")
 
 
