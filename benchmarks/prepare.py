@@ -75,9 +75,8 @@ def report(rows: int, ours: list[Run], theirs: list[Run], row_bytes: tuple[float
     Console(width=100).print(table)
     memory_gib = max(run.memory_bytes for run in ours) / 2**30
     print(f"ratio          {speeds[1] / speeds[0]:.2f}      (target: at least {RATIO_TARGET})")
-    print(
-        f"bytes per row  {row_bytes[0]:.1f}      (target: at most {ROW_BYTES_TARGET}; {row_bytes[1]:.1f} with vocabularies)"
-    )
+    shards, whole = row_bytes
+    print(f"bytes per row  {shards:.1f}      (target: at most {ROW_BYTES_TARGET}; {whole:.1f} with vocabularies)")
     print(f"peak memory    {memory_gib:.2f} GiB  (target: at most {MEMORY_TARGET_GIB} GiB; the highest of all runs)")
 
 
