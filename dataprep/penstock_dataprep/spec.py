@@ -134,6 +134,12 @@ class Spec(Strict):
         """Return what is collected into lists, None where rows are written as they are."""
         return self.history or self.sequences
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return the columns whose tokens tell apart whose events are whose: of lists, and of each user's last rows."""
+        of_lists = (self.list_rules.key,) if self.list_rules else ()
+        return (*of_lists, self.role("user") or "") if isinstance(self.split, LeaveLastSplit) else of_lists
+
     def source_column(self, name: str) -> str:
         """Return the name in the source of the column behind feature `name`."""
         return self.columns[name].from_ or name

@@ -19,6 +19,7 @@ from penstock_dataprep.sorting import argsort_words
 from penstock_dataprep.split import SPLITS, TRAIN, Splitter
 from penstock_dataprep.staged import Staged, read_rows, read_tokens, tokens_file
 from penstock_dataprep.transform import measure_rows
+from penstock_shared.errors import DataRefused
 from penstock_shared.vocabularies import VocabularyShard
 
 
@@ -150,7 +151,13 @@ def number_tokens(
     own_partitions = [held for held in partitions if held.vocabulary == name]
     own_ranges = [held for held in ranges if held.vocabulary == name]
     parent = job.parent_vocabulary(name)
-    yield name, numbering.number(name, rules, token_dtype, users, own_partitions, own_ranges, parent, job.scratch)
+    held = numbering.number(name, rules, token_dtype, users, own_partitions, own_ranges, parent, job.scratch)
+    if held.shared and any(key in users for key in job.spec.keys):
+        raise DataRefused(
+            f"columns.{name}: several tokens have the 64-bit hash {held.shared[0]}, and events are told apart by it"
+            + "".join(f"; rename {token!r}" for _, token, _ in held.sharing[:1])
+        )
+    yield name, held
 
 
 def list_vocabulary_shards(job: Job, numbered: tuple[str, Numbering]) -> Iterator[tuple[int, Numbering]]:
