@@ -66,6 +66,7 @@ lock: setup ## recompile requirements/*.txt from requirements/*.in to the newest
 	cd requirements && for name in shared dataprep training benchmarks; do ../$(LOCK) -c dev.txt $$name.in -o $$name.txt || exit 1; done
 	cd requirements && ../$(LOCK) emulators.in -o emulators.txt
 	cd requirements && ../$(subst --only-binary :all:,,$(LOCK)) peers.in -o peers.txt
+	cd requirements && ../$(LOCK) -c dev.txt --no-binary google-apitools beam-gcp.in -o beam-gcp.txt
 
 bench: setup ## measure preparation against a hand-written script (10M rows; minutes)
 	$(BIN)/python benchmarks/prepare.py

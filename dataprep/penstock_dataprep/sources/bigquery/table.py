@@ -65,8 +65,8 @@ class TableOrigin:
 
     @property
     def rows_expected(self) -> int | None:
-        """Return the table's rows, None where not all are read."""
-        return self.pin.rows if self.pin and self.source.where is None else None
+        """Return the rows of the table, None where they are not known or not all read."""
+        return (self.pin.rows or None) if self.pin and self.source.where is None else None
 
     def identity(self) -> Any:
         """Return the table and its state; at a moment that the spec gives, a table has but one."""

@@ -1,0 +1,119 @@
+"""Measure preparation from BigQuery, emulator to published dataset, against Beam's own reader and the same work.
+
+Both sides read the same table of one emulator, whole processes, start-up included, in turn; medians are compared. The
+other side is beam_bigquery.py: ReadFromBigQuery(DIRECT_READ), which makes a Python dict of each row. Of its two formats
+the faster counts. It needs an environment of its own, since a dependency of Beam's extra comes as source only:
+
+    python3.11 -m venv .beam-gcp
+    .beam-gcp/bin/python -m pip install --no-deps --require-hashes -r requirements/beam-gcp.txt
+    python benchmarks/bigquery.py --beam .beam-gcp [--rows 5_000_000] [--runs 3] [--folder FOLDER]
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "tests" / "bigquery"))
+
+RATIO_TARGET = 20
+OURS = [sys.executable, "-m", "penstock_dataprep.cli"]
+PATHS = os.pathsep.join(str(REPOSITORY / member) for member in ("shared", "dataprep"))
+SPEC = """
+name: bench
+source: {{bigquery: {{table: {table}}}}}
+columns:
+  user_id: {{role: user, vocabulary: {{min_count: 2}}}}
+  item_id: {{role: item, vocabulary: {{min_count: 2}}}}
+  rating: {{role: label, dtype: float32, range: [0.5, 5], null: reject}}
+  timestamp: {{role: time, dtype: int64}}
+split: {{by: time, test_fraction: 0.1}}
+shuffle: {{seed: 17}}
+max_reject_fraction: 0.01
+"""
+
+
+def run(command: list[str], environment: dict[str, str]) -> tuple[float, float, str]:
+    """Return (seconds, seconds of processors, the last line) of a command; a failure ends the benchmark."""
+    started, before = time.perf_counter(), processor_seconds()
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed with exit code {done.returncode}:\n{done.stderr[-4000:]}")
+    return time.perf_counter() - started, processor_seconds() - before, done.stdout.splitlines()[-1]
+
+
+def processor_seconds() -> float:
+    """Return what all ended children have used of the processors."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    """Fill a table, run both sides in turn, print what they took and whether the target is met."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--items", type=int, default=20_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--beam", type=Path, required=True, help="the environment of requirements/beam-gcp.txt")
+    parser.add_argument("--emulators", type=Path, default=REPOSITORY / ".emulators", help="that of make emulators")
+    parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="penstock-bench-", dir=arguments.folder))
+    from emulator import Emulator
+
+    emulator = Emulator(arguments.emulators.resolve(), folder)
+    try:
+        log = folder / "log"
+        size = ["--rows", arguments.rows, "--users", arguments.users, "--items", arguments.items, "--seed", 7]
+        run([*OURS, "generate", str(log), *map(str, size)], {})
+        table = emulator.load("log", pa.concat_tables(map(pq.read_table, sorted(log.glob("*.parquet")))))
+        compare(emulator, table, folder, arguments.beam, arguments.rows, arguments.runs)
+    finally:
+        emulator.stop()
+        shutil.rmtree(folder)
+
+
+def compare(emulator: "Emulator", table: str, folder: Path, beam: Path, rows: int, runs: int) -> None:  # noqa: F821
+    """Run both sides `runs` times and print their medians."""
+    spec, out = folder / "spec.yaml", folder / "out"
+    spec.write_text(SPEC.format(table=table))
+    addresses = {"BIGQUERY_EMULATOR_HOST": emulator.rest, "BIGQUERY_STORAGE_EMULATOR_HOST": emulator.storage}
+    addresses |= {"GOOGLE_CLOUD_PROJECT": table.split(".")[0], "PYTHONPATH": PATHS}
+    other = [str(beam / "bin" / "python"), "-W", "ignore", str(REPOSITORY / "benchmarks" / "beam_bigquery.py")]
+    commands = {
+        "ours": ([*OURS, "build", str(spec), "--out", str(out)], {}),
+        "Beam, AVRO": ([*other, str(spec), str(out)], {"BEAM_FORMAT": "AVRO"}),
+        "Beam, ARROW": ([*other, str(spec), str(out)], {"BEAM_FORMAT": "ARROW"}),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    digests = set()
+    for number in range(runs):
+        for name, (command, extra) in commands.items():
+            took, used, manifest = run(command, addresses | extra)
+            seconds[name].append(took)
+            digests.add(json.loads(Path(manifest).read_text())["digest"])
+            shutil.rmtree(out)
+            print(f"run {number + 1}: {name} {took:.1f} s, {used:.1f} s of processors", flush=True)
+    if len(digests) > 1:
+        raise SystemExit(f"not the same job: the datasets have digests {digests}")
+    medians = {name: statistics.median(found) for name, found in seconds.items()}
+    best = min(medians["Beam, AVRO"], medians["Beam, ARROW"])
+    for name, median in medians.items():
+        print(f"{name:<12} {median:7.2f} s  {rows / median:10,.0f} rows/s")
+    print(f"ratio        {best / medians['ours']:.1f}      (target: at least {RATIO_TARGET}; Beam's faster format)")
+
+
+if __name__ == "__main__":
+    main()
