@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from penstock_dataprep.storage import exists, glob, join, read_bytes
+from penstock_dataprep.find import glob
+from penstock_dataprep.storage import exists, join, read_bytes
 from penstock_dataprep.text_table import text_table
 from penstock_shared.errors import UserMistake
 from penstock_shared.manifest import MANIFEST_NAME, Manifest, load_manifest

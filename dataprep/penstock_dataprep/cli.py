@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         description="Name the leftovers of builds that did not end and, with --keep, the versions out of retention. "
         "Files that a kept version lists stay, whatever version made them.",
     )
-    gc.add_argument("root", help="the folder given to build --out")
+    gc.add_argument("root", help="the folder or URL given to build --out")
     gc.add_argument("--keep", type=int, default=None, metavar="N", help="keep the N newest versions of each dataset")
     gc.add_argument("--delete", action="store_true", help="delete what is named")
     return root

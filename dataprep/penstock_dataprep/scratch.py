@@ -40,12 +40,17 @@ def scratch_root(base: str, runner: str, chosen: str | None) -> str:
         return join(base, FOLDER_NAME)
     if chosen is not None and not runs_here and is_local(chosen) and not is_local(base):
         raise UserMistake(f"--scratch {chosen}: workers of {runner} are on other machines; give a folder of a bucket")
-    return join(chosen or cache_folder(), f"{base.rpartition('/')[2]}-{hashlib.sha256(base.encode()).hexdigest()[:12]}")
+    return local_root(base) if chosen is None else join(chosen, _folder_name(base))
 
 
-def cache_folder() -> str:
-    """Return the folder of this user for scratch files of remote datasets: $XDG_CACHE_HOME/penstock/scratch."""
-    return str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "penstock" / "scratch")
+def local_root(base: str) -> str:
+    """Return where on this machine scratch files of the remote dataset at `base` lie by default."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return str(cache / "penstock" / "scratch" / _folder_name(base))
+
+
+def _folder_name(base: str) -> str:
+    return f"{base.rpartition('/')[2]}-{hashlib.sha256(base.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)

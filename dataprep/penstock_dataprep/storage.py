@@ -74,15 +74,6 @@ def exists(path: str) -> bool:
         return bool(system.exists(inner))
 
 
-def glob(pattern: str) -> list[str]:
-    """Return the paths or URLs that match a pattern, in order; none where there is no such folder or bucket."""
-    system, inner = filesystem(pattern)
-    scheme = "" if is_local(pattern) else pattern.partition("://")[0] + "://"
-    with reaching(pattern), contextlib.suppress(FileNotFoundError):
-        return sorted(scheme + path for path in system.glob(inner))
-    return []
-
-
 def read_bytes(path: str) -> bytes:
     """Return the whole content of a file. Raises FileNotFoundError."""
     system, inner = filesystem(path)
@@ -224,6 +215,17 @@ def remove(path: str) -> None:
     with reaching(path):
         if system.exists(inner):
             system.rm(inner, recursive=True)
+
+
+def remove_files(paths: list[str]) -> None:
+    """Remove files, many at a time in a bucket; do nothing for those that are not there."""
+    for path in filter(is_local, paths):
+        Path(path).unlink(missing_ok=True)
+    remote = [path for path in paths if not is_local(path)]
+    if remote:
+        system, _ = filesystem(remote[0])
+        with reaching(remote[0]), contextlib.suppress(FileNotFoundError):
+            system.rm([filesystem(path)[1] for path in remote])
 
 
 def dataset_folder(manifest_path: str) -> str:

@@ -17,8 +17,9 @@ from emulators.gcs import Emulator
 from emulators.gcs_front import Request
 from logs import build, plain_log, plain_spec, rich_log, rich_spec, run, write_parquet, write_spec
 
+from penstock_dataprep import gc
 from penstock_dataprep.buckets import UPLOAD_BYTES
-from penstock_dataprep.storage import exists, read_bytes
+from penstock_dataprep.storage import exists, read_bytes, write_bytes
 
 WAIT_SECONDS = 60
 
@@ -209,3 +210,19 @@ def test_an_object_appears_when_its_last_piece_has_arrived(emulator: Emulator, b
     assert not exists(path)
     subprocess.run(command, check=True)
     assert read_bytes(path) == bytes(2 * UPLOAD_BYTES)
+
+
+def test_leftovers_in_the_bucket_are_named_and_deleted_when_nobody_can_be_at_work(
+    spec: str, bucket: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("build", spec, "--out", f"{bucket}/data") == 0
+    manifest = capsys.readouterr().out.splitlines()[-1]
+    unpublished = f"{bucket}/data/log/000000000000/train/00000-of-00001.tfrecord"
+    write_bytes(unpublished, [b"left"])
+    assert run("gc", f"{bucket}/data", "--delete") == 0
+    assert "deleted 0 files" in capsys.readouterr().out
+    monkeypatch.setattr(gc, "QUIET_SECONDS", -1)
+    assert run("gc", f"{bucket}/data", "--delete") == 0
+    assert "deleted 1 files, 4 bytes" in capsys.readouterr().out
+    assert not exists(unpublished)
+    assert run("verify", manifest) == 0

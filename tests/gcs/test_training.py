@@ -17,7 +17,8 @@ from emulators.gcs import Emulator
 from emulators.gcs_front import Request
 from tiny_events import write_events
 
-from penstock_dataprep.storage import exists, glob, read_bytes
+from penstock_dataprep.find import glob
+from penstock_dataprep.storage import exists, read_bytes
 
 WAIT_SECONDS = 120
 LARGEST_READ_BYTES = 256 << 10
