@@ -5,15 +5,22 @@ import datetime
 from dataclasses import dataclass
 from typing import Any
 
-from penstock_dataprep.storage import filesystem, is_local, reaching
+from penstock_dataprep.reach import reaching
+from penstock_dataprep.storage import filesystem, is_local
 
 
 def glob(pattern: str) -> list[str]:
     """Return the paths or URLs that match a pattern, in order; none where there is no such folder or bucket."""
+    return list(described(pattern))
+
+
+def described(pattern: str) -> dict[str, dict[str, Any]]:
+    """Return what fsspec says of each file or folder that matches a pattern, in the order of their paths or URLs."""
     system, inner = filesystem(pattern)
     with reaching(pattern), contextlib.suppress(FileNotFoundError):
-        return sorted(_scheme(pattern) + path for path in system.glob(inner))
-    return []
+        found = system.glob(inner, detail=True)
+        return {_scheme(pattern) + path: found[path] for path in sorted(found)}
+    return {}
 
 
 @dataclass(frozen=True)

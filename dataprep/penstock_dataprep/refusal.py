@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from penstock_dataprep.job import Job
-from penstock_dataprep.storage import exists, explained, out_of_space, read_bytes, write_bytes
+from penstock_dataprep.reach import explained
+from penstock_dataprep.storage import exists, out_of_space, read_bytes, write_bytes
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 
 FILE_NAME = "refusal.json"

@@ -11,16 +11,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from penstock_dataprep.storage import (
-    filesystem,
-    is_local,
-    join,
-    open_input,
-    out_of_space,
-    reaching,
-    remove,
-    write_bytes,
-)
+from penstock_dataprep.reach import reaching
+from penstock_dataprep.storage import filesystem, is_local, join, open_input, out_of_space, remove, write_bytes
 from penstock_shared.errors import UserMistake
 
 FOLDER_NAME = ".scratch"

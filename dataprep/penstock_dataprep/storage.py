@@ -12,6 +12,7 @@ import fsspec
 import google_crc32c
 import pyarrow as pa
 
+from penstock_dataprep.reach import is_bucket, reaching
 from penstock_shared.errors import PenstockError, UserMistake
 from penstock_shared.files import File
 
@@ -34,32 +35,9 @@ def filesystem(path: str) -> tuple[Any, str]:
     return found
 
 
-@contextlib.contextmanager
-def reaching(path: str) -> Iterator[None]:
-    """Turn the faults of a bucket into errors for people: UserMistake for a missing permission, PenstockError else."""
-    try:
-        yield
-    except Exception as fault:
-        raise explained(path, fault) or fault from None
-
-
-def explained(path: str, fault: Exception) -> PenstockError | None:
-    """Return the error to raise for a fault of a bucket, or None for any other fault."""
-    if not is_bucket(path) or isinstance(fault, PenstockError | FileNotFoundError | FileExistsError):
-        return None
-    from penstock_dataprep import buckets
-
-    return buckets.explain(path, fault)
-
-
 def plain(path: str) -> str:
     """Return a file:// URL as the path it stands for, and anything else as it is."""
     return filesystem(path)[1] if path.startswith("file://") else path
-
-
-def is_bucket(path: str) -> bool:
-    """Tell whether a path is in Google Cloud Storage."""
-    return path.startswith("gs://")
 
 
 def is_local(path: str) -> bool:
@@ -89,6 +67,27 @@ def open_input(path: str) -> pa.NativeFile:
     system, inner = filesystem(path)
     with reaching(path):
         return pa.PythonFile(system.open(inner, "rb", block_size=READ_BYTES), mode="r")
+
+
+def read_head(path: str, size: int) -> bytes:
+    """Return the first `size` bytes of a file, or all of a smaller one, and fetch no more."""
+    if is_local(path):
+        with Path(path).open("rb") as file:
+            return file.read(size)
+    system, inner = filesystem(path)
+    with reaching(path):
+        head: bytes = system.cat_file(inner, start=0, end=size) if system.size(inner) else b""
+    return head
+
+
+def open_stream(path: str) -> BinaryIO:
+    """Open a file to be read from end to end."""
+    if is_local(path):
+        return Path(path).open("rb")
+    system, inner = filesystem(path)
+    with reaching(path):
+        file: BinaryIO = system.open(inner, "rb", block_size=READ_BYTES)
+    return file
 
 
 def write_bytes(path: str, parts: Iterable[bytes], durable: bool = True) -> tuple[int, str]:

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
 
+from penstock_dataprep.reach import reaching
 from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.base import SourceBatch, Unit
 from penstock_dataprep.sources.encoding import as_utf8, fault_in, to_text
 from penstock_dataprep.sources.quotes import QuoteWatch
-from penstock_dataprep.storage import open_input
+from penstock_dataprep.storage import is_local, open_input, open_stream, read_head
 from penstock_shared.errors import DataRefused, UserMistake
 
 BLOCK_BYTES = 32 << 20
@@ -30,8 +31,7 @@ class CsvFormat:
     def columns(self, path: str, source: SourceSpec) -> dict[str, pa.DataType | None]:
         """Return the names of the header line, or those the spec gives where there is none; the types are text."""
         try:
-            with open_input(path) as file:
-                header = file.read(HEADER_BYTES)
+            header = read_head(path, HEADER_BYTES)
         except (OSError, pa.ArrowException) as fault:
             raise DataRefused(f"{path}: cannot be read: {fault}") from None
         if not header.strip():
@@ -77,10 +77,10 @@ class CsvFormat:
         read_options = pv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=names)
         parsed = reported = 0
         try:
-            file = _with_one_delimiter(as_utf8(open_input(unit.path), source.encoding), source)
+            file = _with_one_delimiter(as_utf8(_open(unit.path), source.encoding), source)
             if source.quote is not None:
                 file = pa.TransformInputStream(file, QuoteWatch(unit.path, _delimiter(source), source.quote))
-            with pv.open_csv(file, read_options, parse_options, convert_options) as reader:
+            with reaching(unit.path), pv.open_csv(file, read_options, parse_options, convert_options) as reader:
                 for parsed_batch in reader:
                     rows = _places(parsed, parsed_batch.num_rows, malformed)
                     batch, rows, unreadable = _readable(parsed_batch, rows, source.encoding)
@@ -93,6 +93,10 @@ class CsvFormat:
         if len(malformed) > reported:
             empty = pa.RecordBatch.from_arrays([pa.array([], pa.string()) for _ in columns], names=columns)
             yield SourceBatch(unit.path, empty, np.zeros(0, np.int64), tuple(malformed[reported:]))
+
+
+def _open(path: str) -> pa.NativeFile:
+    return open_input(path) if is_local(path) else pa.PythonFile(open_stream(path), mode="r")
 
 
 def _marks(source: SourceSpec) -> dict[str, Any]:

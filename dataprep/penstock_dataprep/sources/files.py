@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penstock_dataprep.find import described
+from penstock_dataprep.reach import reaching
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.base import ROW_COLUMN, Format, Schema, SourceBatch, Unit, with_row_column
@@ -15,10 +17,12 @@ from penstock_dataprep.sources.csv import CsvFormat
 from penstock_dataprep.sources.jsonl import JsonLinesFormat
 from penstock_dataprep.sources.parquet import ParquetFormat
 from penstock_dataprep.spec import Spec
-from penstock_dataprep.storage import filesystem, glob, plain, reaching
+from penstock_dataprep.storage import filesystem, is_local, plain
 from penstock_shared.errors import DataRefused, UserMistake
 from penstock_shared.origin import FileSource, Source, SourceFile
 
+# Files that are looked into at a time where each answer takes tens of milliseconds.
+REMOTE_THREADS = 32
 FORMATS: dict[str, Format] = {"parquet": ParquetFormat(), "csv": CsvFormat(), "jsonl": JsonLinesFormat()}
 
 
@@ -79,7 +83,8 @@ def find_files(spec: Spec) -> tuple[FilesOrigin, list[Schema]]:
         columns = with_row_column(read_format.columns(file.path, source), file.path)
         return Schema(file.path, columns, {name: str(found or "text") for name, found in columns.items()})
 
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    threads = os.cpu_count() if all(is_local(file.path) for file in files) else REMOTE_THREADS
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         schemas = list(pool.map(schema, files))
         units = [
             unit for found in pool.map(lambda file: read_format.units(file.path, file.bytes), files) for unit in found
@@ -95,29 +100,33 @@ def find_files(spec: Spec) -> tuple[FilesOrigin, list[Schema]]:
 
 
 def _list_files(pattern: str) -> list[SourceFile]:
-    system, inner = filesystem(pattern)
-    paths = glob(pattern) if any(mark in inner for mark in "*?[") else [pattern]
-    if "://" not in pattern and not Path(pattern).is_absolute():
-        paths = [os.path.relpath(path) for path in paths]
-    if not paths:
+    is_relative = is_local(pattern) and not Path(pattern).is_absolute()
+    matching = described(pattern) if any(mark in pattern for mark in "*?[") else {pattern: _describe(pattern)}
+    if not matching:
         raise UserMistake(
             f"source.files: nothing matches {pattern}; is it relative to the folder you run the command in?"
         )
     found = []
-    for path in paths:
-        try:
-            with reaching(pattern):
-                info = system.info(path)
-        except FileNotFoundError:
-            raise UserMistake(f"source.files: {pattern} does not exist (looked from {Path.cwd()})") from None
-        except PermissionError:
-            raise UserMistake(f"source.files: {pattern}: permission denied") from None
+    for path, info in matching.items():
         if info["type"] == "directory":
             raise UserMistake(
                 f"source.files: {pattern} is a folder; name its files, for example {pattern.rstrip('/')}/*"
             )
         modified = info.get("generation") or info.get("etag") or info.get("mtime") or info.get("updated") or ""
-        found.append(SourceFile(path=path, bytes=int(info["size"]), modified=str(modified)))
+        name = os.path.relpath(path) if is_relative else path
+        found.append(SourceFile(path=name, bytes=int(info["size"]), modified=str(modified)))
     if sum(file.bytes for file in found) == 0:
         raise DataRefused(f"source.files: {pattern} is empty; expected rows")
+    return found
+
+
+def _describe(path: str) -> dict[str, Any]:
+    system, inner = filesystem(path)
+    try:
+        with reaching(path):
+            found: dict[str, Any] = system.info(inner)
+    except FileNotFoundError:
+        raise UserMistake(f"source.files: {path} does not exist (looked from {Path.cwd()})") from None
+    except PermissionError:
+        raise UserMistake(f"source.files: {path}: permission denied") from None
     return found

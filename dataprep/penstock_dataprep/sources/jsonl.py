@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from penstock_dataprep.reach import reaching
 from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.base import SourceBatch, Unit
-from penstock_dataprep.storage import filesystem, open_input
+from penstock_dataprep.storage import open_stream, read_head
 from penstock_shared.errors import DataRefused
 
 BLOCK_BYTES = 32 << 20
@@ -25,8 +26,7 @@ class JsonLinesFormat:
     def columns(self, path: str, source: SourceSpec) -> dict[str, pa.DataType | None]:
         """Return the keys seen in the file's first lines, with their types where those lines agree on one."""
         try:
-            with open_input(path) as file:
-                content = file.read(PROBE_BYTES)
+            content = read_head(path, PROBE_BYTES)
         except (OSError, pa.ArrowException) as fault:
             raise DataRefused(f"{path}: cannot be read: {fault}") from None
         # What a full probe ends with may be half a line.
@@ -47,10 +47,9 @@ class JsonLinesFormat:
 
     def read(self, unit: Unit, source: SourceSpec, columns: list[str]) -> Iterator[SourceBatch]:
         """Yield the file's rows, BLOCK_BYTES of text at a time; blank lines are no rows but keep their numbers."""
-        system, inner = filesystem(unit.path)
         row, rest = 0, b""
         try:
-            with system.open(inner, "rb") as file:
+            with reaching(unit.path), open_stream(unit.path) as file:
                 while True:
                     piece = file.read(BLOCK_BYTES)
                     block, newline, rest = (rest + piece).rpartition(b"\n") if piece else (rest, b"", b"")

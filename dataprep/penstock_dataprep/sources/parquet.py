@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import fsspec.parquet
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from penstock_dataprep.reach import reaching
 from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.base import ROWS_PER_BATCH, SourceBatch, Unit
-from penstock_dataprep.storage import open_input
+from penstock_dataprep.storage import filesystem, is_local, open_input
 from penstock_shared.errors import DataRefused
 
 
@@ -51,7 +53,7 @@ class ParquetFormat:
         assert isinstance(unit, RowGroups)
         row = unit.first_row
         try:
-            file = _open(unit.path)
+            file = _open(unit.path) if is_local(unit.path) else _fetch(unit, columns)
             for batch in file.iter_batches(
                 batch_size=ROWS_PER_BATCH, row_groups=list(unit.row_groups), columns=columns, use_threads=False
             ):
@@ -59,6 +61,16 @@ class ParquetFormat:
                 row += batch.num_rows
         except (OSError, pa.ArrowException) as fault:
             raise DataRefused(f"{unit.path}: cannot be read past row {row}: {fault}; is the file whole?") from None
+
+
+def _fetch(unit: RowGroups, columns: list[str]) -> pq.ParquetFile:
+    """Open a remote file with the chunks of the unit's columns, fetched at once and side by side."""
+    system, inner = filesystem(unit.path)
+    with reaching(unit.path):
+        fetched = fsspec.parquet.open_parquet_file(
+            inner, fs=system, columns=columns, row_groups=list(unit.row_groups), engine="pyarrow"
+        )
+    return pq.ParquetFile(fetched)
 
 
 def _open(path: str) -> pq.ParquetFile:
