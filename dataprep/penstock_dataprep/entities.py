@@ -12,8 +12,9 @@ from penstock_dataprep.columns import NullDefault
 from penstock_dataprep.design import make_column, make_feature
 from penstock_dataprep.facts import Facts, FeatureFacts
 from penstock_dataprep.job import Job
+from penstock_dataprep.lookup import find_ids
 from penstock_dataprep.mapping import Segment, map_columns
-from penstock_dataprep.numbering import Numbering, find_ids, token_of
+from penstock_dataprep.numbering import Numbering, token_of
 from penstock_dataprep.sketch import sketch_feature
 from penstock_dataprep.staged import PLACE, Staged, read_rows, read_tokens, stage
 from penstock_dataprep.storage import join, write_bytes

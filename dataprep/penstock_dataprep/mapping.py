@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from penstock_dataprep.design import Design
-from penstock_dataprep.numbering import Numbering, find_ids
+from penstock_dataprep.lookup import find_ids
+from penstock_dataprep.numbering import Numbering
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.shuffle import shard_of
 from penstock_dataprep.split import SPLITS, Splitter

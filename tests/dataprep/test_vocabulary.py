@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import Built, build, plain_log, plain_spec, ranked, vocabulary_tokens, write_parquet
 
-from penstock_dataprep import coding, counting, numbering, vocabulary
+from penstock_dataprep import coding, counting, lookup, numbering, vocabulary
 from penstock_dataprep.coding import code_tokens
 from penstock_dataprep.columns import VocabularySpec
 from penstock_dataprep.hashing import fingerprint_tokens
@@ -112,9 +112,9 @@ def test_ids_are_those_of_plain_python(
         assert held.counted == sum(value is not None for value in values)
         assert held.covered == sum(count for _, count in expected)
         for partition in range(2**held.index_bits):
-            numbering.write_index(held, partition, scratch)
+            lookup.write_index(held, partition, scratch)
         asked = code_tokens(pa.array(values, pa.string() if held.token_dtype == "string" else pa.int64()))
-        ids = numbering.find_ids(held, asked.tokens, asked.hashes, scratch)
+        ids = lookup.find_ids(held, asked.tokens, asked.hashes, scratch)
         places = {token: place + 5 for place, (token, _) in enumerate(expected)}
         assert ids.tolist() == [places.get(token, 0) for token in asked.tokens.to_pylist()]
 

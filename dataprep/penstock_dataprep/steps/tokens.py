@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import TaggedOutput
 
-from penstock_dataprep import counting, known, numbering, vocabulary
+from penstock_dataprep import counting, known, lookup, numbering, vocabulary
 from penstock_dataprep.counting import Counts
 from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
@@ -181,5 +181,5 @@ def list_indexes(job: Job, numbered: tuple[str, Numbering]) -> Iterator[tuple[in
 def write_index(job: Job, task: tuple[int, Numbering]) -> Iterator[int]:
     """Yield the number of a lookup table once it is written."""
     partition, held = task
-    numbering.write_index(held, partition, job.scratch)
+    lookup.write_index(held, partition, job.scratch)
     yield partition
