@@ -21,12 +21,13 @@ from penstock_dataprep.memory import keep_freed_memory
 from penstock_dataprep.refusal import reporting
 
 StepFunction = Callable[..., Iterator[Any]]
-THREADS = os.cpu_count() or 1
+# One more than there are cores, so that none is idle while a shard is flushed to disk.
+THREADS = (os.cpu_count() or 1) + 1
 
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    """Return the threads of this process: steps that run at the same time share them, and no core has two."""
+    """Return the threads of this process, which steps that run at the same time share."""
     return ThreadPoolExecutor(THREADS)
 
 
