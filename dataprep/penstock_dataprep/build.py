@@ -13,7 +13,7 @@ from penstock_dataprep.refusal import FILE_NAME
 from penstock_dataprep.runner import run_job
 from penstock_dataprep.spec import Spec
 from penstock_dataprep.storage import exists, make_folder, plain, read_bytes, remove, remove_unfinished
-from penstock_shared.errors import DataRefused, UserMistake
+from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 from penstock_shared.manifest import load_manifest
 
 
@@ -33,13 +33,15 @@ def build(
         return job.manifest_path, True
     make_folder(job.base)
     try:
-        with exclusive(job.scratch.folder):
+        with exclusive(job.lock_folder):
             reused = exists(job.manifest_path)  # A build that held the lock until now may have made it.
             if not reused:
                 _build_locked(job, runner_flags)
             job.scratch.remove()
+            remove(job.lock_folder)
     finally:
         _remove_if_empty(job.scratch_root)
+        _remove_if_empty(job.lock_folder.rpartition("/")[0])
         _remove_if_empty(job.base)
     return job.manifest_path, reused
 
@@ -56,9 +58,11 @@ def _build_locked(job: Job, runner_flags: list[str]) -> None:
         with shown(BOARD):
             run_job(job, runner_flags)
     except (UserMistake, DataRefused):
-        job.scratch.remove()
-        if not exists(job.manifest_path):  # Another build may have published the version.
-            remove(job.folder)
+        # What forbids to publish may forbid to clear away too; and another build may have published the version.
+        with contextlib.suppress(PenstockError):
+            job.scratch.remove()
+            if not exists(job.manifest_path):
+                remove(job.folder)
         raise
 
 

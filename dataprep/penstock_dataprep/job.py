@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import penstock_dataprep
 from penstock_dataprep.columns import VocabularySpec
 from penstock_dataprep.parent import read_parent
-from penstock_dataprep.scratch import Scratch
+from penstock_dataprep.scratch import FOLDER_NAME, Scratch
 from penstock_dataprep.sources import Origin, Unit
 from penstock_dataprep.spec import Spec
-from penstock_dataprep.storage import join
+from penstock_dataprep.storage import is_local, join
 from penstock_dataprep.targets import Target
 from penstock_shared.manifest import MANIFEST_NAME, Manifest
 from penstock_shared.vocabularies import Vocabulary
@@ -64,7 +64,19 @@ class Job:
     @property
     def scratch(self) -> Scratch:
         """Return the build's scratch folder."""
-        return Scratch(join(self.scratch_root, f"{self.version}-{penstock_dataprep.__version__}"))
+        return Scratch(join(self.scratch_root, self._attempt))
+
+    @property
+    def lock_folder(self) -> str:
+        """Return the folder that a build of the version locks: beside a local dataset, wherever the scratch folder is.
+
+        Builds to a bucket are told apart on one machine only, by their scratch folder.
+        """
+        return join(self.base, FOLDER_NAME, self._attempt) if is_local(self.base) else self.scratch.folder
+
+    @property
+    def _attempt(self) -> str:
+        return f"{self.version}-{penstock_dataprep.__version__}"
 
     @property
     def folder(self) -> str:
