@@ -1,7 +1,6 @@
 """Build a dataset with Beam's own BigQuery reader: a Python dict per row, then Penstock's steps from validation on.
 
-Runs in the environment of requirements/beam-gcp.txt, against the emulators that the environment variables name. Beam
-has no setting for their addresses, so its clients are replaced here.
+Runs in the environment of requirements/beam-gcp.txt, against the emulators that the environment variables name.
 
     python benchmarks/beam_bigquery.py SPEC OUT
 """
@@ -14,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import grpc
 import numpy as np
 import pyarrow as pa
-from apache_beam.internal.gcp import auth
-from apache_beam.io.gcp import bigquery, bigquery_tools
-from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
+from apache_beam.io.gcp import bigquery
+from beam_emulators import point_beam_at_emulators
 
 from penstock_dataprep import pipeline, steps
 from penstock_dataprep.build import build
@@ -61,27 +58,6 @@ def take_in(root: beam.Pipeline, job: Job) -> Intake:
     )
     merged = facts | beam.CombineGlobally(steps.intake.merge_facts)
     return Intake(staged, merged | "Judge" >> step(steps.intake.judge))
-
-
-def point_beam_at_emulators() -> None:
-    """Replace what makes Beam's clients."""
-    rest = os.environ["BIGQUERY_EMULATOR_HOST"]
-    auth._Credentials._credentials_init, auth._Credentials._credentials = True, None
-    made = bigquery_tools.bigquery.BigqueryV2.__init__
-
-    def make(self: Any, *arguments: Any, **settings: Any) -> None:
-        made(self, *arguments, **(settings | {"url": f"{rest}/bigquery/v2/", "get_credentials": False}))
-
-    bigquery_tools.bigquery.BigqueryV2.__init__ = make
-    # It lists the datasets of a label, which the emulator ignores, and deletes them.
-    bigquery_tools.BigQueryWrapper._clean_up_beam_labelled_temporary_datasets = lambda *_, **__: None
-    client = bigquery.bq_storage.BigQueryReadClient
-    options = [("grpc.max_receive_message_length", -1)]
-    bigquery.bq_storage.BigQueryReadClient = lambda: client(
-        transport=BigQueryReadGrpcTransport(
-            channel=grpc.insecure_channel(os.environ["BIGQUERY_STORAGE_EMULATOR_HOST"], options=options)
-        )
-    )
 
 
 def main() -> None:

@@ -57,6 +57,22 @@ def to_example(row: Row) -> bytes:
     return serialised
 
 
+def write(read: PCollection, out: str, test_from: int) -> None:
+    """Add the whole job after reading rows as dicts."""
+    rows = read | "Rated" >> beam.Filter(lambda row: row["rating"] is not None)
+    users, items = vocabulary(rows, "user_id"), vocabulary(rows, "item_id")
+    mapped = rows | "Map" >> beam.Map(map_row, AsSingleton(users), AsSingleton(items))
+    for name, shards, wants_test in (("train", TRAIN_SHARDS, False), ("test", TEST_SHARDS, True)):
+        sink = beam.io.WriteToTFRecord(f"{out}/{name}", file_name_suffix=".tfrecord", num_shards=shards)
+        _ = (
+            mapped
+            | f"Choose {name}" >> beam.Filter(lambda row, wanted: (row["timestamp"] >= test_from) == wanted, wants_test)
+            | f"Shuffle {name}" >> beam.Reshuffle()
+            | f"Encode {name}" >> beam.Map(to_example)
+            | f"Write {name}" >> sink
+        )
+
+
 def main() -> None:
     """Prepare a log."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -64,25 +80,9 @@ def main() -> None:
     parser.add_argument("out")
     parser.add_argument("--test-from", type=int, required=True)
     arguments = parser.parse_args()
-    test_from, out = arguments.test_from, arguments.out
     with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
-        rows = (
-            pipeline
-            | beam.io.ReadFromParquet(f"{arguments.log}/*.parquet")
-            | "Rated" >> beam.Filter(lambda row: row["rating"] is not None)
-        )
-        users, items = vocabulary(rows, "user_id"), vocabulary(rows, "item_id")
-        mapped = rows | "Map" >> beam.Map(map_row, AsSingleton(users), AsSingleton(items))
-        for name, shards, wants_test in (("train", TRAIN_SHARDS, False), ("test", TEST_SHARDS, True)):
-            write = beam.io.WriteToTFRecord(f"{out}/{name}", file_name_suffix=".tfrecord", num_shards=shards)
-            _ = (
-                mapped
-                | f"Choose {name}"
-                >> beam.Filter(lambda row, wanted: (row["timestamp"] >= test_from) == wanted, wants_test)
-                | f"Shuffle {name}" >> beam.Reshuffle()
-                | f"Encode {name}" >> beam.Map(to_example)
-                | f"Write {name}" >> write
-            )
+        rows = pipeline | beam.io.ReadFromParquet(f"{arguments.log}/*.parquet")
+        write(rows, arguments.out, arguments.test_from)
 
 
 if __name__ == "__main__":
