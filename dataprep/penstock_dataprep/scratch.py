@@ -12,7 +12,17 @@ import numpy as np
 import pyarrow as pa
 
 from penstock_dataprep.reach import reaching
-from penstock_dataprep.storage import filesystem, is_local, join, open_input, out_of_space, remove, write_bytes
+from penstock_dataprep.storage import (
+    exists,
+    filesystem,
+    is_local,
+    join,
+    open_input,
+    out_of_space,
+    read_bytes,
+    remove,
+    write_bytes,
+)
 from penstock_shared.errors import UserMistake
 
 FOLDER_NAME = ".scratch"
@@ -75,6 +85,18 @@ class Scratch:
         with open_input(self.path(name)) as file:
             return np.frombuffer(file.read_buffer(), dtype)
 
+    def map_shared(self, name: str, dtype: str) -> np.ndarray:
+        """Return an array that every batch needs, memory-mapped: one copy for all processes of a machine.
+
+        Of a remote folder, the machine fetches the file the first time it is asked for.
+        """
+        if is_local(self.folder):
+            return self.map_array(name, dtype)
+        copy = join(local_root(self.folder), name)
+        if not exists(copy):
+            write_bytes(copy, [read_bytes(self.path(name))], durable=False)
+        return Scratch(local_root(self.folder)).map_array(name, dtype)
+
     def clear(self) -> None:
         """Remove all the folder holds, but not the folder, which may be locked."""
         system, inner = filesystem(self.folder)
@@ -88,6 +110,8 @@ class Scratch:
             # The kernel frees the pages of a large file about as fast as it fills them, one core at a time.
             with ThreadPoolExecutor() as pool:
                 list(pool.map(os.unlink, (path for path in Path(self.folder).rglob("*") if path.is_file())))
+        else:
+            remove(local_root(self.folder))
         remove(self.folder)
 
     @contextmanager

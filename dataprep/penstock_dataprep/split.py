@@ -93,8 +93,8 @@ class LeaveLastSplitter:
         times, places = rows.columns[self.time].numbers, rows.place
         late = np.zeros(staged.rows, np.uint8)
         for cut in ("validation", "test"):
-            cut_times = scratch.map_array(f"cutoffs/{cut}.times", "<i8")[at]
-            cut_places = scratch.map_array(f"cutoffs/{cut}.places", "<u8")[at]
+            cut_times = scratch.map_shared(f"cutoffs/{cut}.times", "<i8")[at]
+            cut_places = scratch.map_shared(f"cutoffs/{cut}.places", "<u8")[at]
             late += (times > cut_times) | ((times == cut_times) & (places >= cut_places))
         return late
 

@@ -79,8 +79,8 @@ class Table:
     @classmethod
     def load(cls, scratch: Scratch, name: str, bits: int) -> "Table":
         """Map the table from scratch files."""
-        homes = int(scratch.map_array(f"{name}.homes", "<i8")[0])
-        return cls(scratch.map_array(f"{name}.keys", "<u8"), scratch.map_array(f"{name}.values", "<u4"), homes, bits)
+        homes = int(scratch.map_shared(f"{name}.homes", "<i8")[0])
+        return cls(scratch.map_shared(f"{name}.keys", "<u8"), scratch.map_shared(f"{name}.values", "<u4"), homes, bits)
 
 
 @dataclass(frozen=True)

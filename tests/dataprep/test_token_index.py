@@ -52,6 +52,22 @@ def test_many_hashes_and_the_largest_value_come_back_from_files(tmp_path: Path) 
     assert not index.find(keys[1::2]).any()
 
 
+def test_tables_of_a_remote_folder_are_fetched_once_and_removed_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    scratch = Scratch(f"memory://{tmp_path.name}/scratch")
+    index = TokenIndex(scratch, "index/x", bits=0)
+    hashes = np.array([3, 2**63], np.uint64)
+    index.write(0, hashes, np.array([7, 8]))
+    assert index.find(hashes).tolist() == [7, 8]
+    scratch.clear()
+    assert index.find(hashes).tolist() == [7, 8]
+    assert list(tmp_path.rglob("*.keys"))
+    scratch.remove()
+    assert not list(tmp_path.rglob("*.keys"))
+
+
 @given(st.one_of(HASHES, st.lists(CLUSTERED, max_size=200)))
 def test_words_are_sorted(words: list[int]) -> None:
     array = np.array(words, np.uint64)
