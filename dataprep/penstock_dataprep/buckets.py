@@ -92,3 +92,13 @@ def explain(path: str, fault: Exception) -> PenstockError | None:
     if isinstance(fault, UNREACHABLE):
         return PenstockError(f"{path}: the bucket cannot be reached: {type(fault).__name__}: {fault}")
     return None
+
+
+def location(path: str) -> str | None:
+    """Return where a path's bucket lies, None where the account may not ask (it takes storage.buckets.get)."""
+    bucket = path.partition("://")[2].partition("/")[0]
+    try:
+        found: dict[str, str] = system().call("GET", "b/{}", bucket, json_out=True)
+    except (OSError, HttpError, GoogleAuthError):
+        return None
+    return found.get("location")

@@ -7,6 +7,8 @@ from penstock_shared.errors import PenstockError
 
 EXAMPLES = """examples:
   penstock-data generate LOG --rows 1_000_000 --users 100_000 --items 20_000 --seed 7
+  penstock-data plan spec.yaml --out gs://BUCKET/datasets --assume workers=100
+  penstock-data rehearse spec.yaml --recipe recipe.yaml
   penstock-data build spec.yaml --out DATASETS
   penstock-data build monday.yaml --out DATASETS --append-to DATASETS/movielens/4f0c2a9d1e77/manifest.json
   penstock-data verify DATASETS/movielens/4f0c2a9d1e77/manifest.json
@@ -33,6 +35,49 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--items", type=int, default=20_000, help="distinct items (default: 20_000)")
     generate.add_argument("--seed", type=int, default=7, help="seed of all randomness (default: 7)")
     generate.add_argument("--files", type=int, default=None, help="number of files (default: by rows)")
+
+    plan = commands.add_parser(
+        "plan",
+        help="tell in seconds what a build would read, make, take and cost, and what would hurt later",
+        description="Check all that can be known before a build: the spec against the source's columns, permissions, "
+        "regions; and estimate, from metadata and a sample of at most 100,000 rows, rows, vocabularies, bytes, shards, "
+        "and duration and cost on Dataflow, with the arithmetic. Nothing is written. Exit codes are those of build. "
+        "Flags after -- go to Beam, as with build.",
+        epilog="examples:\n  penstock-data plan spec.yaml\n"
+        "  penstock-data plan spec.yaml --out gs://BUCKET/datasets --json\n"
+        "  penstock-data plan spec.yaml --assume workers=100 --assume usd_per_vcpu_hour=0.04 -- --region=us-central1",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s [-h] [--out OUT] [--append-to MANIFEST] [--scratch FOLDER] [--assume NAME=NUMBER] [--json] "
+        "spec [-- BEAM_FLAG ...]",
+    )
+    plan.add_argument("spec", help="the spec, a YAML file")
+    plan.add_argument("--out", help="folder or URL under which the dataset would live; checked where given")
+    plan.add_argument("--append-to", metavar="MANIFEST", help="the manifest that build would append to")
+    plan.add_argument("--scratch", metavar="FOLDER", help="the folder or URL that build would be given")
+    plan.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="take another price, rate or number of workers; plan prints all it assumes (may be given several times)",
+    )
+    plan.add_argument("--json", action="store_true", help="print JSON for a machine")
+
+    rehearse = commands.add_parser(
+        "rehearse",
+        help="carry a small sample through both programs, from the source to a recommendation",
+        description="Sample the source, build and verify a dataset of the sample, and run penstock-train on it: fit, "
+        "evaluate, export, recommend. Users are sampled with all rows that they have in the first rows of the source, "
+        "so that they have a history. Limits that few rows would break (out-of-vocabulary values, drift, entities "
+        "without attributes) do not hold. The error of a step that fails is its own, and so is the exit code.",
+        epilog="example: penstock-data rehearse spec.yaml --recipe recipe.yaml --rows 50_000 --keep REHEARSAL",
+    )
+    rehearse.add_argument("spec", help="the spec, a YAML file")
+    rehearse.add_argument("--recipe", required=True, help="the recipe of penstock-train, a YAML file")
+    rehearse.add_argument("--rows", type=int, default=20_000, help="rows to sample, about (default: 20_000)")
+    rehearse.add_argument(
+        "--keep", metavar="FOLDER", help="a new folder for all that is made (default: nothing is kept)"
+    )
 
     build = commands.add_parser(
         "build",
@@ -97,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     own = given[: given.index("--")] if "--" in given else given
     chosen = parser().parse_args(own)
     chosen.runner_flags = given[len(own) + 1 :]
-    if chosen.runner_flags and chosen.command != "build":
+    if chosen.runner_flags and chosen.command not in ("plan", "build"):
         parser().error(f"{chosen.command} takes no Beam flags, found {' '.join(given[len(own) :])}")
     try:
         COMMANDS[chosen.command](chosen)
@@ -117,6 +162,26 @@ def _generate(chosen: argparse.Namespace) -> None:
     from penstock_dataprep.commands import run_generate
 
     run_generate(chosen.log, chosen.rows, chosen.users, chosen.items, chosen.seed, chosen.files)
+
+
+def _plan(chosen: argparse.Namespace) -> None:
+    from penstock_dataprep.commands import run_plan
+
+    run_plan(
+        chosen.spec,
+        chosen.out,
+        chosen.runner_flags,
+        chosen.append_to,
+        chosen.scratch,
+        chosen.assume,
+        chosen.json,
+    )
+
+
+def _rehearse(chosen: argparse.Namespace) -> None:
+    from penstock_dataprep.commands import run_rehearse
+
+    run_rehearse(chosen.spec, chosen.recipe, chosen.rows, chosen.keep)
 
 
 def _build(chosen: argparse.Namespace) -> None:
@@ -157,6 +222,8 @@ def _gc(chosen: argparse.Namespace) -> None:
 
 COMMANDS = {
     "generate": _generate,
+    "plan": _plan,
+    "rehearse": _rehearse,
     "build": _build,
     "verify": _verify,
     "show": _show,

@@ -46,6 +46,36 @@ def run_build(spec_path: str, root: str, runner_flags: list[str], append_to: str
     print(path)
 
 
+def run_plan(
+    spec_path: str,
+    root: str | None,
+    runner_flags: list[str],
+    append_to: str | None,
+    scratch: str | None,
+    assumed: list[str],
+    as_json: bool,
+) -> None:
+    """Print what a build would read, make, take and cost, and what would hurt later."""
+    spec = load_spec(spec_path, _read_text(spec_path))
+    _quiet_third_parties()
+    from penstock_dataprep.forecast import forecast
+    from penstock_dataprep.forecast.describe import describe_forecast, forecast_document
+
+    held = forecast(spec, root, runner_flags, append_to, scratch, tuple(assumed))
+    print(json.dumps(forecast_document(held), indent=1) if as_json else describe_forecast(held))
+
+
+def run_rehearse(spec_path: str, recipe: str, rows: int, keep: str | None) -> None:
+    """Carry a small sample through both programs, and print what each step took and made."""
+    if rows < 1:
+        raise UserMistake(f"--rows: found {rows}, expected at least 1")
+    spec = load_spec(spec_path, _read_text(spec_path))
+    _quiet_third_parties()
+    from penstock_dataprep.rehearsal import rehearse
+
+    rehearse(spec, recipe, rows, keep, lambda line: print(line, flush=True))
+
+
 def run_verify(path: str) -> None:
     """Read every byte of a dataset and hold it against its manifest."""
     path = plain(path)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.source_spec import SourceSpec
+from penstock_dataprep.sources.survey import Survey
 from penstock_shared.errors import UserMistake
 from penstock_shared.origin import Source
 
@@ -49,6 +50,10 @@ class SourceBatch:
     def decode(self) -> "SourceBatch":
         """Return the batch itself: a file's reader has decoded it."""
         return self
+
+    def head(self, rows: int) -> "SourceBatch":
+        """Return the first rows."""
+        return replace(self, batch=self.batch.slice(0, rows), rows=self.rows[:rows])
 
     def with_row_column(self) -> "SourceBatch":
         """Return the batch with ROW_COLUMN as one more column."""
@@ -103,6 +108,15 @@ class Origin(Protocol):
 
     def read(self, unit: Unit, columns: list[str]) -> Iterator[Piece]:
         """Yield the unit's rows, `columns` only."""
+
+    def survey(self, columns: list[str]) -> Survey:
+        """Return what is known of the source's size, where `columns` are taken of it."""
+
+    def sample(self, columns: list[str], rows: int) -> Iterator[SourceBatch]:
+        """Yield up to `rows` rows, `columns` only: runs of them as they lie, from parts spread over the source.
+
+        There are none where only a query that is not run yet would tell.
+        """
 
     def entry(self, rows: int, types: dict[str, str]) -> Source:
         """Return the manifest's record of what was read."""

@@ -14,8 +14,10 @@ from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.base import ROW_COLUMN, Format, Schema, SourceBatch, Unit, with_row_column
 from penstock_dataprep.sources.csv import CsvFormat
+from penstock_dataprep.sources.files_survey import survey_parquet, survey_text
 from penstock_dataprep.sources.jsonl import JsonLinesFormat
 from penstock_dataprep.sources.parquet import ParquetFormat
+from penstock_dataprep.sources.survey import Survey, spread
 from penstock_dataprep.spec import Spec
 from penstock_dataprep.storage import filesystem, is_local, plain
 from penstock_shared.errors import DataRefused, UserMistake
@@ -23,6 +25,8 @@ from penstock_shared.origin import FileSource, Source, SourceFile
 
 # Files that are looked into at a time where each answer takes tens of milliseconds.
 REMOTE_THREADS = 32
+# A sample is of about so many parts of the files, where there are as many.
+PARTS_SAMPLED = 8
 FORMATS: dict[str, Format] = {"parquet": ParquetFormat(), "csv": CsvFormat(), "jsonl": JsonLinesFormat()}
 
 
@@ -50,6 +54,30 @@ class FilesOrigin:
         )
         for batch in found:
             yield batch.with_row_column() if ROW_COLUMN in columns else batch
+
+    def survey(self, columns: list[str]) -> Survey:
+        """Return the files' rows and bytes."""
+        taken = [name for name in columns if name != ROW_COLUMN]
+        if self.source.format == "parquet":
+            return survey_parquet(self.files, self.units, taken)
+        has_header = self.source.format == "csv" and self.source.header is None
+        return survey_text(self.files, taken, 1 if has_header else 0)
+
+    def sample(self, columns: list[str], rows: int) -> Iterator[SourceBatch]:
+        """Yield the first rows of units spread over the files, of further ones where these hold too few."""
+        units = sorted(self.units, key=lambda unit: (unit.path, getattr(unit, "first_row", 0)))
+        rows_per_unit = -(-rows // max(1, min(PARTS_SAMPLED, len(units))))
+        left = rows
+        for at in spread(len(units)):
+            wanted = min(left, rows_per_unit)
+            for batch in self.read(units[at], columns):
+                held = batch.head(wanted)
+                yield held
+                wanted, left = wanted - len(held.rows), left - len(held.rows)
+                if wanted == 0:
+                    break
+            if left == 0:
+                return
 
     def entry(self, rows: int, types: dict[str, str]) -> Source:
         """Return the manifest's record of the files."""

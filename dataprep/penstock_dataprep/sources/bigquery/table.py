@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from penstock_dataprep.memo import recall, remember
 from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.source_spec import BigQuerySpec
-from penstock_dataprep.sources.base import ROW_COLUMN, Schema, Unit
+from penstock_dataprep.sources.base import ROW_COLUMN, Schema, SourceBatch, Unit
 from penstock_dataprep.sources.bigquery.batch import RawBatch
 from penstock_dataprep.sources.bigquery.clients import read_client, rest_client
 from penstock_dataprep.sources.bigquery.columns import Column, read_columns
@@ -20,6 +20,8 @@ from penstock_dataprep.sources.bigquery.partitions import choose_hashed, partiti
 from penstock_dataprep.sources.bigquery.query import dry_run, materialise, result_table, state_of
 from penstock_dataprep.sources.bigquery.ranges import TableRange, cut, restrict
 from penstock_dataprep.sources.bigquery.session import PLACE, Request, check_readable, read_range
+from penstock_dataprep.sources.bigquery.survey import sample_table, survey_query, survey_table
+from penstock_dataprep.sources.survey import Survey
 from penstock_dataprep.spec import Spec
 from penstock_shared.errors import UserMistake
 from penstock_shared.origin import Source, TableSource
@@ -107,6 +109,19 @@ class TableOrigin:
         if self.source.query is None:
             moment = datetime.datetime.fromisoformat(self.pin.snapshot_time) if self.pin else self.source.snapshot()
         return Request(self.parent, self.table, tuple(columns), restriction, moment)
+
+    def survey(self, columns: list[str]) -> Survey:
+        """Return the size of the table, or what a dry run tells of the query."""
+        client = rest_client(self.source.billing_project)
+        if self.source.query is not None and self.pin is None:
+            return survey_query(client, self.source.query, self.table, columns)
+        table = get_table(client, self.table)
+        return survey_table(client, read_client(), table, self._request(columns, self.source.where or ""))
+
+    def sample(self, columns: list[str], rows: int) -> Iterator[SourceBatch]:
+        """Yield the first rows of the streams of a session; none of a query whose result is not kept yet."""
+        if self.source.query is None or self.pin is not None:
+            yield from sample_table(read_client(), self._request(columns, self.source.where or ""), rows)
 
     def entry(self, rows: int, types: dict[str, str]) -> Source:
         """Return the manifest's record of the table."""

@@ -1,0 +1,20 @@
+"""See whether a dataset could be written where it is to be, leaving nothing behind."""
+
+import os
+from pathlib import Path
+
+from penstock_dataprep.storage import is_local, make_folder
+from penstock_shared.errors import UserMistake
+
+
+def check_writable(folder: str) -> None:
+    """Raise UserMistake where a folder could not be made or written; a bucket is asked by an object of no bytes."""
+    if not is_local(folder):
+        make_folder(folder)
+        return
+    path = Path(folder).absolute()
+    above = next(held for held in (path, *path.parents) if held.exists() or held.is_symlink())
+    if not above.is_dir():
+        raise UserMistake(f"{folder}: cannot be made: {above} is no folder; choose another folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserMistake(f"{folder}: cannot be written: permission denied at {above}; choose another folder")

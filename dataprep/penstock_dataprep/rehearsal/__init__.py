@@ -1,0 +1,107 @@
+"""Rehearse the whole chain on a small sample, from the source to a recommendation, before a large run is paid for."""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from penstock_dataprep.build import build
+from penstock_dataprep.plan import plan
+from penstock_dataprep.rehearsal.sample import Sample, take_sample
+from penstock_dataprep.rehearsal.trainer import find_trainer, run_trainer
+from penstock_dataprep.spec import Spec
+from penstock_dataprep.storage import read_bytes
+from penstock_dataprep.verify import verify
+from penstock_shared.errors import DataRefused, PenstockError, UserMistake
+from penstock_shared.manifest import load_manifest
+
+ITEMS = 10
+ERRORS: dict[int, type[PenstockError]] = {2: UserMistake, 3: DataRefused}
+LINES_SHOWN = 12  # of what a program says that ended badly
+
+Say = Callable[[str], None]
+
+
+def rehearse(spec: Spec, recipe: str, rows: int, keep: str | None, say: Say) -> None:
+    """Sample, build, verify, fit, evaluate, export and recommend, telling `say` what each step took and made.
+
+    All is made in the folder `keep`, or in one that is gone afterwards. Raises the error of the step that failed, its
+    name before the message; UserMistake where the folder, the recipe or the trainer is not there.
+    """
+    trainer = find_trainer()
+    if "://" not in recipe and not Path(recipe).is_file():
+        raise UserMistake(f"{recipe}: no such file; expected a recipe in YAML")
+    started = time.monotonic()
+    with _folder(keep) as folder:
+        with _step("sample", say) as made:
+            job = plan(spec, str(folder / "datasets"), [], None, None)
+            sample = take_sample(job, rows, folder / "sample")
+            made.append(_described(sample))
+        for note in sample.notes:
+            say(f"  {note}")
+        with _step("build", say) as made:
+            path, _ = build(sample.spec, str(folder / "datasets"), [])
+            manifest = load_manifest(read_bytes(path), path)
+            splits = ", ".join(f"{split.rows:,} {name}" for name, split in manifest.splits.items())
+            made.append(f"{splits} rows, {sum(manifest.accounting.rejected.values()):,} rejected")
+        with _step("verify", say) as made:
+            made.append(f"{verify(manifest, path):,} claims hold")
+        run, model = str(folder / "run"), str(folder / "model")
+        steps = {
+            "fit": [recipe, "--dataset", path, "--workdir", run],
+            "evaluate": [run],
+            "export": [run, "--out", model],
+        }
+        if sample.user is not None:
+            steps["recommend"] = [model, "--user", sample.user, "-k", str(ITEMS)]
+        for name, arguments in steps.items():
+            with _step(name, say) as made:
+                printed = _train(trainer, name, arguments, folder)
+                made.append(f"user {sample.user}" if name == "recommend" else "")
+            if name in ("evaluate", "recommend"):
+                say("\n".join(f"  {line}" for line in printed.rstrip().splitlines()))
+    where = f"; all of it is in {keep}" if keep is not None else ""
+    say(f"rehearsed in {time.monotonic() - started:.0f} s: every step works on {sample.rows:,} rows{where}")
+
+
+def _described(sample: Sample) -> str:
+    return f"{sample.rows:,} rows" + (f" of {sample.users:,} users" if sample.users else "")
+
+
+def _train(trainer: str, name: str, arguments: list[str], folder: Path) -> str:
+    """Run one verb of the trainer and return what it printed; the error it ends with is its own."""
+    done = run_trainer(trainer, [name, *arguments])
+    (folder / f"{name}.log").write_text(done.stdout + done.stderr)
+    if done.returncode:
+        said = "\n".join(done.stderr.strip().splitlines()[-LINES_SHOWN:])
+        raise ERRORS.get(done.returncode, PenstockError)(said or f"it ended with exit code {done.returncode}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def _step(name: str, say: Say) -> Iterator[list[str]]:
+    """Time a step and tell what it made; an error of it names it."""
+    started = time.monotonic()
+    made: list[str] = []
+    try:
+        yield made
+    except PenstockError as fault:
+        raise type(fault)(f"step {name} failed: {fault}") from None
+    say(f"{name:<10}{time.monotonic() - started:6.1f} s  {'; '.join(filter(None, made))}".rstrip())
+
+
+@contextlib.contextmanager
+def _folder(keep: str | None) -> Iterator[Path]:
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="penstock-rehearsal-") as name:
+            yield Path(name)
+        return
+    folder = Path(keep)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserMistake(f"--keep {keep}: is not an empty folder; give a new one")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise UserMistake(f"--keep {keep}: cannot be made: {fault.strerror}; give another folder") from None
+    yield folder
