@@ -8,17 +8,18 @@ from emulators.gcs import Emulator
 from emulators.gcs_front import Request
 from logs import plain_log, plain_spec, run, write_parquet, write_spec
 
-from penstock_dataprep.storage import glob, write_bytes
+from penstock_dataprep.find import described
+from penstock_dataprep.storage import write_bytes
 
 
 def test_a_plan_from_and_to_a_bucket(bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in write_parquet(plain_log(2000, seed=1), tmp_path / "log", files=2):
         write_bytes(f"{bucket}/log/{Path(path).name}", [Path(path).read_bytes()])
-    before = glob(f"{bucket}/**")
+    before = set(described(f"{bucket}/**"))
     spec = write_spec(tmp_path / "spec.yaml", plain_spec(f"{bucket}/log/*.parquet"))
     assert run("plan", spec, "--out", f"{bucket}/data", "--json", "--", "--region=europe-west4") == 0
     plan = json.loads(capsys.readouterr().out)
-    assert glob(f"{bucket}/**") == before
+    assert set(described(f"{bucket}/**")) == before
     assert plan["estimates"][0]["value"] == 2000
     assert f"{bucket}/data/log can be written" in plan["checks"]
     # The emulator's buckets are in the United States.
