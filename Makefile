@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 EMULATORS := .emulators/.installed
+PEEK := .peek/.installed
 FAKE_GCS_SERVER := github.com/fsouza/fake-gcs-server@v1.55.1
 MEMBERS := shared dataprep training
 # The lock is complete, hence --no-deps; pip's own resolver stumbles over hashed requirements with extras.
@@ -13,7 +14,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --only-bin
 	--no-emit-index-url --no-strip-extras --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup emulators peers demo test lint types imports check lock bench clean
+.PHONY: help setup emulators peek peers demo test lint types imports check lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -43,10 +44,18 @@ peers: .peers/.installed ## create .peers with PySpark and TensorFlow Transform,
 	.peers/bin/$(PIP_INSTALL) --require-hashes -r requirements/peers.txt
 	@touch $@
 
+peek: $(PEEK) ## create .peek with tensorflow-io and the TensorFlow it is built for, for `penstock-train peek`
+
+$(PEEK): requirements/peek.txt shared/pyproject.toml training/pyproject.toml
+	$(PYTHON) -m venv .peek
+	.peek/bin/$(PIP_INSTALL) --require-hashes --only-binary :all: -r requirements/peek.txt
+	.peek/bin/$(PIP_INSTALL) --no-build-isolation --no-index -e ./shared -e ./training
+	@touch $@
+
 demo: setup ## generate a log, build and verify a dataset, train, evaluate, export, recommend; all in ./demo
 	@examples/demo.sh
 
-test: setup emulators ## run the whole test suite
+test: setup emulators peek ## run the whole test suite
 	$(BIN)/python -m pytest
 
 lint: setup ## check style and formatting
@@ -64,7 +73,7 @@ check: lint types imports test ## run everything CI runs
 lock: setup ## recompile requirements/*.txt from requirements/*.in to the newest versions that fit
 	cd requirements && ../$(LOCK) dev.in -o dev.txt
 	cd requirements && for name in shared dataprep training benchmarks; do ../$(LOCK) -c dev.txt $$name.in -o $$name.txt || exit 1; done
-	cd requirements && ../$(LOCK) emulators.in -o emulators.txt
+	cd requirements && for name in emulators peek; do ../$(LOCK) $$name.in -o $$name.txt || exit 1; done
 	cd requirements && ../$(subst --only-binary :all:,,$(LOCK)) peers.in -o peers.txt
 	cd requirements && ../$(LOCK) -c dev.txt --no-binary google-apitools beam-gcp.in -o beam-gcp.txt
 

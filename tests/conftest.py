@@ -74,6 +74,15 @@ def emulators() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def peek_python() -> Path:
+    """Return the Python of the environment with tensorflow-io, or skip the test where it is absent."""
+    folder = Path(os.environ.get("PENSTOCK_PEEK", REPOSITORY / ".peek"))
+    if not (folder / "bin" / "python").exists():
+        pytest.skip(f"no tensorflow-io: {folder} is no environment; run make peek, or set PENSTOCK_PEEK")
+    return folder / "bin" / "python"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """Fail a skipped test under PENSTOCK_CI=1, where everything but the public data sets is installed."""

@@ -7,12 +7,27 @@ from pathlib import Path
 
 from penstock_shared.errors import PenstockError, UserMistake
 
+PEEK = """Look at a few thousand rows of a BigQuery table, read straight into tensors, before any dataset exists: the
+type, nulls, distinct and most frequent values of each column, the range of numbers, some rows.
+
+Limits, which are those of tensorflow-io 0.37.1, the reader:
+- It runs beside TensorFlow 2.16 alone: install penstock-training[bigquery] into an environment of its own.
+- Columns are scalars of the types INT64, FLOAT64, BOOL, STRING, BYTES, DATE, TIME, TIMESTAMP, DATETIME, GEOGRAPHY and
+  JSON, and lists of BOOL, INT64, FLOAT64 or STRING. Others, RECORD, its fields, and NUMERIC among them, are refused.
+- It takes rows one at a time, some ten thousand in a second: to train, build a dataset with penstock-data, which
+  reads more types, views and queries too.
+
+Rows are the first that a few streams give, no random sample. GOOGLE_CLOUD_PROJECT pays, or else the table's project;
+credentials are Application Default Credentials."""
+MOST_PEEKED_ROWS = 100_000
+
 DESCRIPTION = """Train a recommender from a penstock dataset, judge it, export it and ask it.
 
     penstock-train fit recipe.yaml --dataset data/clicks/v1/manifest.json --workdir runs/first
     penstock-train evaluate runs/first
     penstock-train export runs/first --out models/first
     penstock-train recommend models/first --user 196 -k 10
+    penstock-train peek --bigquery project.shop.events --columns user_id,item_id
 
 Exit codes: 0 done, 1 training failed, 2 a mistake in the request, 3 data refused.
 """
@@ -103,7 +118,25 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument("--user", required=True, help="the user's raw id")
     recommend.add_argument("-k", type=_positive, default=10, help="how many items (default: 10)")
     recommend.set_defaults(verb=_recommend)
+    _add_peek(verbs)
     return parser
+
+
+def _add_peek(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    peek = verbs.add_parser(
+        "peek",
+        help="look at a few rows of a BigQuery table before any dataset exists",
+        description=PEEK,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: penstock-train peek --bigquery project.shop.events --columns user_id,item_id,rating "
+        "--where \"day = '2026-11-20'\"",
+    )
+    peek.add_argument("--bigquery", required=True, metavar="PROJECT.DATASET.TABLE", help="the table")
+    peek.add_argument("--columns", required=True, metavar="A,B,C", help="its columns to read")
+    peek.add_argument("--rows", type=_positive, default=2000, help="at most how many rows (default: 2000)")
+    peek.add_argument("--where", default="", metavar="SQL", help="take the rows for which this condition holds")
+    peek.add_argument("--json", action="store_true", help="print one JSON document, for machines")
+    peek.set_defaults(verb=_peek)
 
 
 def _positive(text: str) -> int:
@@ -150,6 +183,23 @@ def _recommend(flags: argparse.Namespace) -> None:
     from penstock_training.recommend import recommend
 
     recommend(flags.model, flags.user, flags.k)
+
+
+def _peek(flags: argparse.Namespace) -> None:
+    from penstock_training.peek.columns import check_table, parse_names
+    from penstock_training.peek.reader import check_reader
+
+    check_table(flags.bigquery)
+    names = parse_names(flags.columns)
+    if flags.rows > MOST_PEEKED_ROWS:
+        raise UserMistake(
+            f"--rows {flags.rows}: expected at most {MOST_PEEKED_ROWS}; for more, build a dataset with penstock-data"
+        )
+    check_reader()
+
+    from penstock_training.peek.look import peek
+
+    peek(flags.bigquery, names, flags.rows, flags.where, flags.json)
 
 
 if __name__ == "__main__":
