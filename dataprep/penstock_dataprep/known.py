@@ -8,9 +8,9 @@ from penstock_dataprep.blocks import Values, decode_block
 from penstock_dataprep.counting import count_table, shared_hashes
 from penstock_dataprep.hashing import fingerprint_tokens
 from penstock_dataprep.sorting import argsort_words
-from penstock_dataprep.storage import join, read_bytes
+from penstock_dataprep.storage import join
 from penstock_dataprep.tfrecord import unframe
-from penstock_dataprep.verify_files import verify_file
+from penstock_dataprep.verify_files import read_verified
 from penstock_shared.vocabularies import Vocabulary
 
 EMPTY = np.zeros(0, np.int64)
@@ -23,9 +23,8 @@ def read_tokens(vocabulary: Vocabulary, position: int, base: str) -> pa.RecordBa
     """
     shard = vocabulary.shards[position]
     path = join(base, shard.path)
-    verify_file(base, shard)
     tokens, counts = [], [EMPTY]
-    for offset, payload in unframe(read_bytes(path), path):
+    for offset, payload in unframe(read_verified(base, shard), path):
         _, (token, count) = decode_block(vocabulary.columns, payload, f"{path}: the record at byte {offset}")
         tokens.append(to_array(token))
         counts.append(count.numbers)

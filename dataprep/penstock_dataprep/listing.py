@@ -8,8 +8,8 @@ import numpy as np
 from penstock_dataprep.facts import share
 from penstock_dataprep.shard import WrittenShard
 from penstock_dataprep.sketch import merge_sketches, statistics
-from penstock_dataprep.storage import join, read_bytes, write_bytes
-from penstock_dataprep.verify_files import verify_file
+from penstock_dataprep.storage import join, write_bytes
+from penstock_dataprep.verify_files import read_verified
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature
 from penstock_shared.files import File
@@ -62,8 +62,7 @@ def read_listings(manifest: Manifest, base: str) -> dict[str, Listing]:
     """
     found = {}
     for name, split in manifest.splits.items():
-        verify_file(base, split.block_index)
-        offsets = np.frombuffer(read_bytes(join(base, split.block_index.path)), "<u8")
+        offsets = np.frombuffer(read_verified(base, split.block_index), "<u8")
         edges = np.cumsum([shard.blocks for shard in split.shards])
         pieces = np.split(offsets, edges[:-1]) if len(edges) else []
         held = zip(split.shards, pieces, read_sketches(split, base), strict=True)
@@ -80,9 +79,8 @@ def read_sketches(held: Split | Table, base: str) -> tuple[dict[str, FeatureSket
     """
     if held.statistics is None:
         raise DataRefused(f"{base}: a split or table has no statistics to go on from; build the dataset anew")
-    verify_file(base, held.statistics)
     path = join(base, held.statistics.path)
-    sketches = parse_json(ShardSketches, read_bytes(path), path, DataRefused).shards
+    sketches = parse_json(ShardSketches, read_verified(base, held.statistics), path, DataRefused).shards
     if len(sketches) != len(held.shards):
         raise DataRefused(f"{path}: shards: found {len(sketches)}, the manifest lists {len(held.shards)}")
     return sketches

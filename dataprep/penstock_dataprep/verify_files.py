@@ -1,28 +1,32 @@
 """Check that files are there, whole and unchanged."""
 
-from penstock_dataprep.storage import checksum, exists, join, read_bytes
+import google_crc32c
+
+from penstock_dataprep.storage import join, read_bytes
 from penstock_dataprep.tfrecord import unframe
 from penstock_shared.errors import DataRefused
 from penstock_shared.files import File
 
 
-def verify_file(base: str, file: File) -> int:
-    """Check a file's presence, bytes and checksum, and return how many claims that is. Raises DataRefused."""
+def read_verified(base: str, file: File) -> bytes:
+    """Return a file's content, read once. Raises DataRefused unless it is as its entry in the manifest says."""
     path = join(base, file.path)
-    if not exists(path):
-        raise DataRefused(f"{path}: missing; the manifest lists it with {file.bytes} bytes")
-    size, crc32c = checksum(path)
-    if size != file.bytes:
-        verb = "truncated" if size < file.bytes else "longer than written"
-        raise DataRefused(f"{path}: {verb}: found {size} bytes, the manifest says {file.bytes}")
-    if crc32c != file.crc32c:
-        raise DataRefused(f"{path}: corrupt: its crc32c is {crc32c}, the manifest says {file.crc32c}{_where(path)}")
-    return 2
-
-
-def _where(path: str) -> str:
     try:
-        for _ in unframe(read_bytes(path), path):
+        content = read_bytes(path)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise DataRefused(f"{path}: missing; the manifest lists it with {file.bytes} bytes") from None
+    if len(content) != file.bytes:
+        verb = "truncated" if len(content) < file.bytes else "longer than written"
+        raise DataRefused(f"{path}: {verb}: found {len(content)} bytes, the manifest says {file.bytes}")
+    if (crc32c := f"{google_crc32c.value(content):08x}") != file.crc32c:
+        where = _first_fault(content, path)
+        raise DataRefused(f"{path}: corrupt: its crc32c is {crc32c}, the manifest says {file.crc32c}{where}")
+    return content
+
+
+def _first_fault(content: bytes, path: str) -> str:
+    try:
+        for _ in unframe(content, path):
             pass
     except DataRefused as fault:
         return f" ({str(fault).removeprefix(path + ': ')})"

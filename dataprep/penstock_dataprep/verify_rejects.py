@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 
 from penstock_dataprep.append import TOO_OLD
 from penstock_dataprep.facts import reasons
-from penstock_dataprep.storage import join, read_bytes
+from penstock_dataprep.storage import join
 from penstock_dataprep.validate import REJECT_SCHEMA
-from penstock_dataprep.verify_files import expect, verify_file
+from penstock_dataprep.verify_files import expect, read_verified
 from penstock_shared.errors import DataRefused
 from penstock_shared.files import File
 from penstock_shared.manifest import Accounting
@@ -22,8 +22,8 @@ def verify_rejects(files: tuple[File, ...], accounting: Accounting, base: str, w
     """
     claims, found = 0, Counter[str]()
     for file in files:
-        claims += verify_file(base, file)
-        found += count_reasons(join(base, file.path))
+        found += count_reasons(read_verified(base, file), join(base, file.path))
+        claims += 2
     is_whole = TOO_OLD not in accounting.filtered
     for reason in sorted({*found, *accounting.rejected}):
         claimed = accounting.rejected.get(reason, 0)
@@ -32,10 +32,10 @@ def verify_rejects(files: tuple[File, ...], accounting: Accounting, base: str, w
     return claims + len(accounting.rejected)
 
 
-def count_reasons(path: str) -> Counter[str]:
+def count_reasons(content: bytes, path: str) -> Counter[str]:
     """Return the rows of a rejects file by reason. Raises DataRefused for a file that is none."""
     try:
-        table = pq.read_table(pa.BufferReader(read_bytes(path)))
+        table = pq.read_table(pa.BufferReader(content))
     except pa.ArrowException as fault:
         raise DataRefused(f"{path}: cannot be read as Parquet: {fault}") from None
     if table.schema.names != REJECT_SCHEMA.names:

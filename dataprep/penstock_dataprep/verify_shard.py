@@ -10,11 +10,11 @@ from penstock_dataprep.certificate import Moments, shard_moments
 from penstock_dataprep.examples_decode import decode_examples
 from penstock_dataprep.progress import BOARD
 from penstock_dataprep.sketch import sketch_feature
-from penstock_dataprep.storage import join, read_bytes
+from penstock_dataprep.storage import join
 from penstock_dataprep.tfrecord import unframe
 from penstock_dataprep.verify_counts import Tally
 from penstock_dataprep.verify_features import verify_ids
-from penstock_dataprep.verify_files import expect, verify_file
+from penstock_dataprep.verify_files import expect, read_verified
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature
 from penstock_shared.manifest import Manifest
@@ -39,13 +39,12 @@ def verify_shard(manifest: Manifest, base: str, shard: Shard, tally: Tally) -> C
 
     Raises DataRefused naming the byte.
     """
-    path = join(base, shard.path)
-    verify_file(base, shard)
+    path, content = join(base, shard.path), read_verified(base, shard)
     reader, features = READERS[manifest.layout.kind], manifest.features_of(shard)
     offsets: list[int] = []
     pieces: list[list[Values]] = [[] for _ in features]
     found_rows = 0
-    for offset, rows, columns in reader(features, manifest.layout.rows_per_block, read_bytes(path), path):
+    for offset, rows, columns in reader(features, manifest.layout.rows_per_block, content, path):
         offsets.append(offset)
         is_last = found_rows + rows == shard.rows
         if rows > manifest.layout.rows_per_block or (rows < manifest.layout.rows_per_block and not is_last):

@@ -2,11 +2,11 @@
 
 from penstock_dataprep.blocks import Values, decode_block
 from penstock_dataprep.sketch import merge_sketches, sketch_feature, statistics
-from penstock_dataprep.storage import join, read_bytes
+from penstock_dataprep.storage import join
 from penstock_dataprep.tfrecord import unframe
 from penstock_dataprep.verify_drift import verify_table_drift
 from penstock_dataprep.verify_features import verify_ids, verify_sketches, verify_statistics
-from penstock_dataprep.verify_files import expect, verify_file
+from penstock_dataprep.verify_files import expect, read_verified
 from penstock_dataprep.verify_rejects import verify_rejects
 from penstock_shared.manifest import Manifest
 from penstock_shared.sketches import FeatureSketch
@@ -27,12 +27,11 @@ def verify_table(manifest: Manifest, base: str, name: str) -> int:
 
 
 def _verify_shard(manifest: Manifest, base: str, name: str, shard: Shard) -> dict[str, FeatureSketch]:
-    verify_file(base, shard)
     features, path = manifest.tables[name].features, join(base, shard.path)
     columns = tuple(feature.column for feature in features)
     pieces: list[list[Values]] = [[] for _ in features]
     blocks = found_rows = 0
-    for offset, payload in unframe(read_bytes(path), path):
+    for offset, payload in unframe(read_verified(base, shard), path):
         rows, decoded = decode_block(columns, payload, f"{path}: the record at byte {offset}")
         for held, feature, values in zip(pieces, features, decoded, strict=True):
             if feature.vocabulary:

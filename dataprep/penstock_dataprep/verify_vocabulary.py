@@ -14,7 +14,7 @@ from penstock_dataprep.known import to_array
 from penstock_dataprep.sorting import argsort_words
 from penstock_dataprep.storage import exists, join, read_bytes
 from penstock_dataprep.tfrecord import unframe
-from penstock_dataprep.verify_files import expect, verify_file
+from penstock_dataprep.verify_files import expect, read_verified
 from penstock_shared.digests import vocabulary_digest
 from penstock_shared.errors import DataRefused
 from penstock_shared.manifest import MANIFEST_NAME, Manifest, load_manifest
@@ -66,8 +66,7 @@ def _read(held: Vocabulary, base: str) -> Iterator[tuple[str, pa.RecordBatch]]:
     """Yield (path, tokens and counts) of each block that holds any."""
     for shard in held.shards:
         path, tokens = join(base, shard.path), 0
-        verify_file(base, shard)
-        for offset, payload in unframe(read_bytes(path), path):
+        for offset, payload in unframe(read_verified(base, shard), path):
             rows, (token, count) = decode_block(held.columns, payload, f"{path}: the record at byte {offset}")
             tokens += rows
             if rows:
