@@ -40,6 +40,7 @@ def with_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(command.parent), prepend=":")
 
 
+@pytest.mark.slow
 def test_a_rehearsal_goes_from_a_log_to_a_recommendation(
     spec: str, recipe: str, with_trainer: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
