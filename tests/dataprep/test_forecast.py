@@ -82,6 +82,16 @@ def test_lists_of_events_and_assumptions_count(tmp_path: Path, capsys: pytest.Ca
     assert value(plan, "bytes a sequence") > 20
 
 
+def test_a_disk_without_room_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = plain_spec(write_parquet(plain_log(ROWS, seed=6), tmp_path / "log"))
+    flags = ("--out", str(tmp_path / "datasets"), "--assume")
+    without = planned(document, tmp_path, capsys)["warnings"]
+    assert planned(document, tmp_path, capsys, *flags, "scratch_bytes_per_row=1")["warnings"] == without
+    plan = planned(document, tmp_path, capsys, *flags, "scratch_bytes_per_row=1_000_000_000_000")
+    assert value(plan, "scratch files") == ROWS * 10**12
+    assert "bytes free, and scratch files and the dataset need about" in plan["warnings"][-1]
+
+
 def test_a_plan_for_people_shows_the_arithmetic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = write_spec(tmp_path / "spec.yaml", plain_spec(write_parquet(plain_log(ROWS, seed=5), tmp_path / "log")))
     assert run("plan", spec, "--out", tmp_path / "datasets") == 0

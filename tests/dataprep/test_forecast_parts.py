@@ -15,7 +15,7 @@ from penstock_dataprep.forecast.estimate import distinct_at_most, distinct_in, s
 from penstock_dataprep.forecast.locations import is_near, location_warnings
 from penstock_dataprep.forecast.prices import ASSUMPTIONS, assume
 from penstock_dataprep.forecast.sampled import Sampled, Tokens, count_tokens, units_of
-from penstock_dataprep.forecast.warn import warnings_of
+from penstock_dataprep.forecast.warn import space_warning, warnings_of
 from penstock_dataprep.sources.survey import spread
 from penstock_dataprep.spec import EntityHashSplit, LeaveLastSplit, Spec, TimeSplit, load_spec
 from penstock_dataprep.targets import resolve_targets
@@ -197,6 +197,11 @@ def test_warnings(sampled: Sampled, message: str | None) -> None:
     else:
         assert len(found) == 1
         assert re.search(message, found[0])
+
+
+@pytest.mark.parametrize(("needed", "free", "warned"), [(0, 0, 0), (99, 100, 0), (100, 100, 0), (101, 100, 1)])
+def test_room_on_the_disk(needed: float, free: int, warned: int) -> None:
+    assert len(space_warning("folder", needed, free)) == warned
 
 
 def test_nulls_without_a_policy() -> None:

@@ -10,8 +10,8 @@ from penstock_dataprep.forecast.line import Line
 from penstock_dataprep.forecast.locations import bucket_location, location_warnings
 from penstock_dataprep.forecast.prices import Assumption, assume
 from penstock_dataprep.forecast.sampled import measure_sample
-from penstock_dataprep.forecast.warn import warnings_of
-from penstock_dataprep.forecast.writable import check_writable
+from penstock_dataprep.forecast.warn import space_warning, warnings_of
+from penstock_dataprep.forecast.writable import check_writable, free_bytes
 from penstock_dataprep.job import Job
 from penstock_dataprep.plan import plan
 from penstock_dataprep.sources import Unit
@@ -72,10 +72,16 @@ def forecast(
     lines += cost(
         rows, size.values_per_row, size.bytes, survey.bytes_scanned, survey.bytes_queried, is_bigquery, assumptions
     )
+    wider = max(1.0, size.values_per_row / assumptions["columns_measured"].value)
+    scratch_bytes = rows * assumptions["scratch_bytes_per_row"].value * wider
+    how = f"{rows:,.0f} rows x scratch_bytes_per_row {assumptions['scratch_bytes_per_row'].value:g} x {wider:.2f}"
+    lines.append(Line("scratch files", scratch_bytes, "bytes", f"{how}, until the dataset is published"))
     places = _places(job, survey, root, runner_flags)
     warnings = [*warnings_of(spec, job.targets, vocabularies, survey.nullable, sampled, rows)]
     if spec.source.bigquery is not None and spec.source.bigquery.query is not None and not sampled.rows:
         warnings.append("source.bigquery.query: its rows are not known before it runs, so nothing was sampled")
+    if root is not None and (free := free_bytes(job.scratch_root)) is not None:
+        warnings += space_warning(job.scratch_root, scratch_bytes + size.bytes, free)
     return Forecast(
         name=spec.name,
         version=job.version if root is not None else None,

@@ -27,6 +27,12 @@ ASSUMPTIONS: dict[str, Assumption] = {
     "columns_measured": Assumption(
         4, "columns", "2026-11-20", "benchmarks/prepare.py; time is taken to grow with them"
     ),
+    "scratch_bytes_per_row": Assumption(
+        110,
+        "bytes",
+        "2026-11-20",
+        "measured on a log of 4 columns (README, What a build needs); taken to grow with them",
+    ),
     "cloud_efficiency": Assumption(0.5, "", "2026-11-20", f"{ASSUMED}: what buckets and other workers leave of a rate"),
     "workers": Assumption(50, "workers", "2026-11-20", f"{ASSUMED}: what --max_num_workers allows"),
     "vcpus_per_worker": Assumption(4, "vCPU", "2026-11-20", "n1-standard-4"),

@@ -38,6 +38,16 @@ def warnings_of(
     yield from _times({t.name: sampled.units.get(t.name, {}) for t in targets if t.role == "time"})
 
 
+def space_warning(place: str, needed_bytes: float, free_bytes: int) -> list[str]:
+    """Return a warning where a disk has less room than a build is expected to need, none where it has."""
+    if needed_bytes <= free_bytes:
+        return []
+    return [
+        f"{place}: the disk has {free_bytes:,} bytes free, and scratch files and the dataset need about "
+        f"{needed_bytes:,.0f}; free some, or choose another disk by --scratch"
+    ]
+
+
 def _nulls(spec: Spec, targets: tuple[Target, ...], nullable: frozenset[str], sampled: Sampled) -> Iterator[str]:
     """Yield the columns whose nulls nobody decided on, each that has some, and the others in a line."""
     without = [target for target in targets if spec.columns[target.name].null is None]
