@@ -26,16 +26,25 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gcs.Emulator]:
-    """Run an emulator, and point this process and those it starts to it."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gcs.Emulator]:
+    """Run an emulator."""
     binary = gcs.find_binary()
     if binary is None:
         pytest.skip("no fake-gcs-server: make emulators builds it")
-    cache = tmp_path_factory.mktemp("cache")
-    with gcs.running(binary, tmp_path_factory.mktemp("gcs")) as running, pytest.MonkeyPatch.context() as patch:
-        for name, value in {**running.environment, "XDG_CACHE_HOME": str(cache)}.items():
-            patch.setenv(name, value)
+    with gcs.running(binary, tmp_path_factory.mktemp("gcs")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def emulator(server: gcs.Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[gcs.Emulator]:
+    """Point this process and those it starts to the emulator, for the tests of one file.
+
+    Other tests, of installing packages for one, must not find it in their environment.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**server.environment, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}.items():
+            patch.setenv(name, value)
+        yield server
 
 
 @pytest.fixture
