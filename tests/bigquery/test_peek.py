@@ -26,6 +26,12 @@ for arguments in json.load(sys.stdin):
     answers.append([code, out.getvalue(), err.getvalue()])
 print(json.dumps(answers))
 """
+RECIPE = """
+task: rating
+model: {kind: matrix_factorisation, dimension: 4}
+loss: {kind: squared_error}
+training: {epochs: 1, batch_rows: 64}
+"""
 EVENTS = 3000
 COMMANDS = {
     "all": ["--bigquery", f"{DATASET}.peeked", "--columns", "user,item,rating,ok,at,tags", "--rows", "5000", "--json"],
@@ -36,6 +42,11 @@ COMMANDS = {
     "types": ["--bigquery", f"{DATASET}.peeked_types", "--columns", "k,f,b,s,y,d,t,ts,j"],
     "unread": ["--bigquery", f"{DATASET}.peeked_types", "--columns", "k,n,event,seen"],
     "no column": ["--bigquery", f"{DATASET}.peeked", "--columns", "item,absent"],
+    "trial": [
+        *["--bigquery", f"{DATASET}.peeked", "--columns", "user=user,item=item,rating=label", "--rows", "1000"],
+        *["--recipe", "RECIPE", "--json"],
+    ],
+    "no role": ["--bigquery", f"{DATASET}.peeked", "--columns", "user=user,item", "--recipe", "RECIPE"],
     "no table": ["--bigquery", f"{DATASET}.absent", "--columns", "item"],
 }
 
@@ -75,7 +86,9 @@ def address(emulator: Emulator) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def answers(emulator: Emulator, address: str, peek_python: Path, repository: Path) -> dict[str, Answer]:
+def answers(
+    emulator: Emulator, address: str, peek_python: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Answer]:
     """Make the tables, and run every command on them."""
     kinds = [pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us", "UTC"), pa.list_(pa.string())]
     arrays = [pa.array(values, kind) for values, kind in zip(events().values(), kinds, strict=True)]
@@ -88,9 +101,12 @@ def answers(emulator: Emulator, address: str, peek_python: Path, repository: Pat
         "PYTHONPATH": f"{repository / 'shared'}{os.pathsep}{repository / 'training'}",
         "BIGQUERY_STORAGE_EMULATOR_HOST": address,
     }
+    recipe = tmp_path_factory.mktemp("peek") / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    commands = [[str(recipe) if word == "RECIPE" else word for word in command] for command in COMMANDS.values()]
     done = subprocess.run(
         [peek_python, "-c", RUN],
-        input=json.dumps(list(COMMANDS.values())),
+        input=json.dumps(commands),
         capture_output=True,
         text=True,
         env=environment,
@@ -182,6 +198,17 @@ def test_every_type_that_is_read_is_printed_for_people(answers: dict[str, Answer
     moment = "2026-01-02T03:04:05.000006"
     assert rows[0] == ["1", "1.5", "true", "é", "ab", "2026-01-02", "3723000000", moment, '{"a":1}']
     assert rows[1][1:] == ["null"] * 8
+
+
+@pytest.mark.slow
+def test_a_recipe_takes_its_first_steps_on_the_rows(answers: dict[str, Answer]) -> None:
+    code, out, err = answers["trial"]
+    assert (code, err) == (0, "")
+    read, trial = json.loads(out), json.loads(out)["trial"]
+    assert read["rows"] == 1000
+    assert trial["rows"] + trial["left_out"] == 1000
+    assert (trial["steps"], trial["batch_rows"], trial["users"]) == (20, 64, 7)
+    assert trial["items"] == trial["rows"]  # Each event is about an item of its own.
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def test_keras_2_is_chosen_before_tensorflow_is_imported() -> None:
         ("evaluate", {"-h"}),
         ("export", {"-h", "--out"}),
         ("recommend", {"-h", "--user", "-k"}),
-        ("peek", {"-h", "--bigquery", "--columns", "--rows", "--where", "--json"}),
+        ("peek", {"-h", "--bigquery", "--columns", "--rows", "--where", "--recipe", "--json"}),
     ],
 )
 def test_the_flags_are_few_and_pinned(capsys: pytest.CaptureFixture[str], verb: str, flags: set[str]) -> None:
@@ -73,7 +73,11 @@ def test_the_flags_are_few_and_pinned(capsys: pytest.CaptureFixture[str], verb: 
         (["recommend", "absent", "--user", "1"], 2, "is not an exported model"),
         (["peek", "--bigquery", "shop.events", "--columns", "a"], 2, "shop.events: expected PROJECT.DATASET.TABLE"),
         (["peek", "--bigquery", "a.b.c", "--columns", "a,,b"], 2, "found a column without a name"),
-        (["peek", "--bigquery", "a.b.c", "--columns", "a,b,a"], 2, "a is named 2 times"),
+        (["peek", "--bigquery", "a.b.c", "--columns", "a,b,a"], 2, "a is there twice"),
+        (["peek", "--bigquery", "a.b.c", "--columns", "a=user,b=user"], 2, "user is there twice"),
+        (["peek", "--bigquery", "a.b.c", "--columns", "a=users"], 2, "found a=users, expected a role of user, item"),
+        (["peek", "--bigquery", "a.b.c", "--columns", "a", "--recipe", "absent.yaml"], 2, "absent.yaml: cannot be"),
+        (["peek", "--bigquery", "a.b.c", "--columns", "a", "--recipe", "wrong.yaml"], 2, "unknown key 'epoch'"),
         (["peek", "--bigquery", "a.b.c", "--columns", "a.b"], 2, "a.b is a field of a RECORD"),
         (["peek", "--bigquery", "a.b.c", "--columns", "a", "--rows", "1000001"], 2, "expected at most 100000"),
         # This environment has the newer TensorFlow, and so no tensorflow-io.

@@ -8,7 +8,8 @@ from pathlib import Path
 from penstock_shared.errors import PenstockError, UserMistake
 
 PEEK = """Look at a few thousand rows of a BigQuery table, read straight into tensors, before any dataset exists: the
-type, nulls, distinct and most frequent values of each column, the range of numbers, some rows.
+type, nulls, distinct and most frequent values of each column, the range of numbers, some rows. With --recipe, also
+check that columns fit a recipe and take 20 steps of its training on them: that shows that it runs, not how well.
 
 Limits, which are those of tensorflow-io 0.37.1, the reader:
 - It runs beside TensorFlow 2.16 alone: install penstock-training[bigquery] into an environment of its own.
@@ -128,13 +129,20 @@ def _add_peek(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="look at a few rows of a BigQuery table before any dataset exists",
         description=PEEK,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: penstock-train peek --bigquery project.shop.events --columns user_id,item_id,rating "
-        "--where \"day = '2026-11-20'\"",
+        epilog="examples: penstock-train peek --bigquery project.shop.events --columns user_id,item_id,rating "
+        "--where \"day = '2026-11-20'\"\n"
+        "          penstock-train peek --bigquery project.shop.events --columns user_id=user,item_id=item "
+        "--recipe recipe.yaml",
     )
     peek.add_argument("--bigquery", required=True, metavar="PROJECT.DATASET.TABLE", help="the table")
-    peek.add_argument("--columns", required=True, metavar="A,B,C", help="its columns to read")
+    peek.add_argument(
+        "--columns", required=True, metavar="A,B=ROLE", help="its columns; a recipe takes roles: user, item, label"
+    )
     peek.add_argument("--rows", type=_positive, default=2000, help="at most how many rows (default: 2000)")
     peek.add_argument("--where", default="", metavar="SQL", help="take the rows for which this condition holds")
+    peek.add_argument(
+        "--recipe", help="check that columns with roles fit this recipe, and take a few steps on the rows"
+    )
     peek.add_argument("--json", action="store_true", help="print one JSON document, for machines")
     peek.set_defaults(verb=_peek)
 
@@ -186,20 +194,23 @@ def _recommend(flags: argparse.Namespace) -> None:
 
 
 def _peek(flags: argparse.Namespace) -> None:
-    from penstock_training.peek.columns import check_table, parse_names
+    from penstock_training.peek.columns import check_table, parse_wanted
     from penstock_training.peek.reader import check_reader
+    from penstock_training.recipe import parse_recipe
 
     check_table(flags.bigquery)
-    names = parse_names(flags.columns)
+    wanted = parse_wanted(flags.columns)
     if flags.rows > MOST_PEEKED_ROWS:
         raise UserMistake(
             f"--rows {flags.rows}: expected at most {MOST_PEEKED_ROWS}; for more, build a dataset with penstock-data"
         )
+    if flags.recipe is not None and "://" not in flags.recipe:
+        parse_recipe(_local_bytes(flags.recipe), flags.recipe)
     check_reader()
 
     from penstock_training.peek.look import peek
 
-    peek(flags.bigquery, names, flags.rows, flags.where, flags.json)
+    peek(flags.bigquery, wanted, flags.rows, flags.where, flags.recipe, flags.json)
 
 
 if __name__ == "__main__":

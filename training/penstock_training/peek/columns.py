@@ -7,6 +7,7 @@ from typing import Any
 
 from penstock_shared.errors import UserMistake
 
+ROLES = ("user", "item", "label")
 # BigQuery's type and the dtype of its tensor, by Avro's type and the logical type that refines it.
 TYPES = {
     ("boolean", None): ("BOOL", "bool"),
@@ -51,10 +52,14 @@ def check_table(name: str) -> None:
         raise UserMistake(f"--bigquery {name}: expected PROJECT.DATASET.TABLE, such as my-project.shop.events")
 
 
-def parse_names(text: str) -> list[str]:
-    """Return the columns that --columns names; raises UserMistake for one that is empty, dotted or there twice."""
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
+def parse_wanted(text: str) -> dict[str, str | None]:
+    """Return the roles, or None, of the columns that --columns names, such as user_id=user,item_id=item,day.
+
+    Raises UserMistake for a column that is empty, dotted or there twice, and a role that is unknown or there twice.
+    """
+    wanted: dict[str, str | None] = {}
+    for part in text.split(","):
+        name, has_role, role = (word.strip() for word in part.partition("="))
         if not name:
             raise UserMistake(f"--columns {text}: found a column without a name, expected such as user_id,item_id")
         if "." in name:
@@ -62,9 +67,12 @@ def parse_names(text: str) -> list[str]:
                 f"--columns {text}: {name} is a field of a RECORD, which tensorflow-io cannot read; leave it out, or "
                 "build a dataset with penstock-data, which reads it"
             )
-        if names.count(name) > 1:
-            raise UserMistake(f"--columns {text}: {name} is named {names.count(name)} times, expected once")
-    return names
+        if has_role and role not in ROLES:
+            raise UserMistake(f"--columns {text}: found {part.strip()}, expected a role of {', '.join(ROLES)}")
+        if name in wanted or (has_role and role in wanted.values()):
+            raise UserMistake(f"--columns {text}: {name if name in wanted else role} is there twice, expected once")
+        wanted[name] = role or None
+    return wanted
 
 
 def readable_columns(avro_schema: str, names: Sequence[str], table: str) -> list[Column]:
