@@ -47,6 +47,7 @@ COMMANDS = {
         *["--recipe", "RECIPE", "--json"],
     ],
     "no role": ["--bigquery", f"{DATASET}.peeked", "--columns", "user=user,item", "--recipe", "RECIPE"],
+    "forbidden": ["--bigquery", f"{DATASET}.forbidden", "--columns", "item"],
     "no table": ["--bigquery", f"{DATASET}.absent", "--columns", "item"],
 }
 

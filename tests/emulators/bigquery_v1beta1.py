@@ -16,6 +16,8 @@ OLD = "google.cloud.bigquery.storage.v1beta1"
 NEW = "/google.cloud.bigquery.storage.v1.BigQueryRead"
 ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 FORMATS = {1: types.DataFormat.AVRO, 3: types.DataFormat.ARROW}
+# A table that nobody may read; the emulator lets everybody read everything.
+FORBIDDEN = "forbidden"
 FIELD = descriptor_pb2.FieldDescriptorProto
 # By message: name, number and type of each field; a name with [] is repeated.
 MESSAGES = {
@@ -86,6 +88,8 @@ class Translator(grpc.GenericRpcHandler):
         asked = self._old["CreateReadSessionRequest"].FromString(content)
         self.sessions.append(asked)
         table = asked.table_reference
+        if table.table_id == FORBIDDEN:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "the user does not have bigquery.tables.getData")
         request = types.CreateReadSessionRequest(
             parent=asked.parent,
             max_stream_count=asked.requested_streams,

@@ -92,8 +92,6 @@ def read_rows(table: str, names: Sequence[str], rows: int, where: str) -> Rows:
 
 def _client() -> tuple[Any, Any]:
     check_reader(tf.__version__)
-    # What gRPC has to say of missing credentials is in the error too.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from tensorflow_io import bigquery
 
     emulator = os.environ.get(STORAGE_EMULATOR)
