@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pytest
 from emulator import DATASET, Emulator
+from emulators.bigquery_v1beta1 import Translator
 from google.cloud.bigquery import SchemaField, Table
 from test_types import ROWS as ROWS_OF_ALL_TYPES
 from test_types import SCHEMA as ALL_TYPES
@@ -33,10 +34,13 @@ loss: {kind: squared_error}
 training: {epochs: 1, batch_rows: 64}
 """
 EVENTS = 3000
+# Past a megabyte the emulator gives several streams.
+MANY = 60_000
 COMMANDS = {
     "all": ["--bigquery", f"{DATASET}.peeked", "--columns", "user,item,rating,ok,at,tags", "--rows", "5000", "--json"],
     "few": ["--bigquery", f"{DATASET}.peeked", "--columns", "item", "--rows", "100", "--json"],
     "where": ["--bigquery", f"{DATASET}.peeked", "--columns", "item,rating", "--where", "item < 10", "--json"],
+    "many": ["--bigquery", f"{DATASET}.peeked_many", "--columns", "user,item", "--rows", str(MANY), "--json"],
     "none": ["--bigquery", f"{DATASET}.peeked", "--columns", "item", "--where", "item < 0"],
     "empty": ["--bigquery", f"{DATASET}.peeked_empty", "--columns", "a"],
     "types": ["--bigquery", f"{DATASET}.peeked_types", "--columns", "k,f,b,s,y,d,t,ts,j"],
@@ -78,29 +82,33 @@ def events() -> dict[str, list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def address(emulator: Emulator) -> Iterator[str]:
-    from emulators.bigquery_v1beta1 import Translator
-
+def translator(emulator: Emulator) -> Iterator[Translator]:
     running = Translator(emulator.storage)
-    yield running.address
+    yield running
     running.stop()
 
 
 @pytest.fixture(scope="module")
 def answers(
-    emulator: Emulator, address: str, peek_python: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory
+    emulator: Emulator,
+    translator: Translator,
+    peek_python: Path,
+    repository: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Answer]:
     """Make the tables, and run every command on them."""
     kinds = [pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us", "UTC"), pa.list_(pa.string())]
     arrays = [pa.array(values, kind) for values, kind in zip(events().values(), kinds, strict=True)]
     emulator.load("peeked", pa.table(arrays, names=list(events())))
+    many = {"user": [None if n % 10 == 0 else f"user-{n}" for n in range(MANY)], "item": list(range(MANY))}
+    emulator.load("peeked_many", pa.table(many))
     emulator.client.create_table(Table(f"{DATASET}.peeked_empty", schema=[SchemaField("a", "STRING")]))
     emulator.client.create_table(Table(f"{DATASET}.peeked_types", schema=ALL_TYPES))
     emulator.sql(f"INSERT INTO `{DATASET}.peeked_types` VALUES {ROWS_OF_ALL_TYPES}")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
         "PYTHONPATH": f"{repository / 'shared'}{os.pathsep}{repository / 'training'}",
-        "BIGQUERY_STORAGE_EMULATOR_HOST": address,
+        "BIGQUERY_STORAGE_EMULATOR_HOST": translator.address,
     }
     recipe = tmp_path_factory.mktemp("peek") / "recipe.yaml"
     recipe.write_text(RECIPE)
@@ -147,6 +155,14 @@ def test_nulls_are_told_from_the_values_that_stand_for_them(answers: dict[str, A
     ok = answers["all"].column("ok")
     assert (ok["nulls"], ok["values"], ok["distinct"]) == (1, 2999, 2)
     assert ok["top"] == [[True, 1500], [False, 1499]]
+
+
+@pytest.mark.slow
+def test_both_readings_of_several_streams_are_in_one_order(answers: dict[str, Answer], translator: Translator) -> None:
+    assert translator.streams["peeked_many"] == 4
+    user, item = (answers["many"].column(name) for name in ("user", "item"))
+    assert (user["nulls"], user["distinct"]) == (MANY // 10, MANY - MANY // 10)
+    assert (item["nulls"], item["distinct"]) == (0, MANY)
 
 
 @pytest.mark.slow

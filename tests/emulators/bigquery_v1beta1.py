@@ -61,12 +61,12 @@ def _old_messages() -> dict[str, Any]:
 
 
 class Translator(grpc.GenericRpcHandler):
-    """Serve v1beta1 at `address` from the v1 server at `upstream`; `sessions` are the requests for sessions."""
+    """Serve v1beta1 at `address` from the v1 server at `upstream`; `streams` says how many a table was given."""
 
     def __init__(self, upstream: str) -> None:
         self._old = _old_messages()
         self._channel = grpc.insecure_channel(upstream, options=ANY_SIZE)
-        self.sessions: list[Any] = []
+        self.streams: dict[str, int] = {}
         self._server = grpc.server(ThreadPoolExecutor(8), handlers=[self], options=ANY_SIZE)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
@@ -86,7 +86,6 @@ class Translator(grpc.GenericRpcHandler):
 
     def _create(self, content: bytes, context: grpc.ServicerContext) -> bytes:
         asked = self._old["CreateReadSessionRequest"].FromString(content)
-        self.sessions.append(asked)
         table = asked.table_reference
         if table.table_id == FORBIDDEN:
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "the user does not have bigquery.tables.getData")
@@ -114,6 +113,7 @@ class Translator(grpc.GenericRpcHandler):
             session.avro_schema.schema = made.avro_schema.schema.encode()
         if made.arrow_schema.serialized_schema:
             session.arrow_schema.schema = made.arrow_schema.serialized_schema
+        self.streams[table.table_id] = len(made.streams)
         for stream in made.streams:
             session.streams.add(name=stream.name)
         return session.SerializeToString()
