@@ -27,6 +27,8 @@ $(STAMP): requirements/dev.txt $(MEMBERS:%=%/pyproject.toml)
 	$(INSTALL) --require-hashes --only-binary :all: -r requirements/dev.txt
 	$(INSTALL) --no-build-isolation --no-index $(MEMBERS:%=-e ./%)
 	$(BIN)/python -m pip check
+	@# Where Python may not keep what it compiles, each command would compile our modules anew.
+	$(BIN)/python -m compileall -q $(MEMBERS)
 	@touch $@
 
 emulators: $(EMULATORS) ## create .emulators with the servers that tests run against
