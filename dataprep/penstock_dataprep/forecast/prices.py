@@ -22,7 +22,7 @@ class Assumption(NamedTuple):
 
 ASSUMPTIONS: dict[str, Assumption] = {
     "rows_per_second_per_vcpu": Assumption(
-        500_000, "rows/s", "2026-11-20", "benchmarks/prepare.py: 10M rows of 4 columns, a local disk, 2 cores, halved"
+        650_000, "rows/s", "2026-11-20", "benchmarks/scale.py: 100M rows of 4 columns, a local disk, 2 cores, halved"
     ),
     "columns_measured": Assumption(
         4, "columns", "2026-11-20", "benchmarks/prepare.py; time is taken to grow with them"
