@@ -120,17 +120,12 @@ def _evaluate_epoch(
     if any(line["step"] == step for line in history):
         return
     result = run.evaluator.evaluate(run.scorer())
-    line = {
-        "step": step,
-        "epoch": epoch,
-        **{name: value for name, (value, _) in result.metrics.items()},
-        "stamp": result.stamp,
-    }
-    workdir.write_history([*history, line])
+    values = {name: value for name, (value, _) in result.metrics.items()}
+    workdir.write_history([*history, {"step": step, "epoch": epoch, **values, "stamp": result.stamp}])
     with summaries.as_default():
-        for name, (value, _) in result.metrics.items():
+        for name, value in values.items():
             tf.summary.scalar(name.replace("@", "_at_"), value, step)
-    shown = "  ".join(f"{name} {value:.4f}" for name, (value, _) in result.metrics.items())
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
     progress.say(f"epoch {epoch}/{run.recipe.training.epochs}  {shown}")
 
 
