@@ -68,19 +68,21 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def emulators() -> Path:
     """Return the environment of the servers that stand in for the cloud, or skip the test where it is absent."""
-    folder = Path(os.environ.get("PENSTOCK_EMULATORS", REPOSITORY / ".emulators"))
-    if not (folder / "bin" / "python").exists():
-        pytest.skip(f"no emulators: {folder} is no environment; run make emulators, or set PENSTOCK_EMULATORS")
-    return folder
+    return _environment("PENSTOCK_EMULATORS", "emulators", "emulators")
 
 
 @pytest.fixture(scope="session")
 def peek_python() -> Path:
     """Return the Python of the environment with tensorflow-io, or skip the test where it is absent."""
-    folder = Path(os.environ.get("PENSTOCK_PEEK", REPOSITORY / ".peek"))
+    return _environment("PENSTOCK_PEEK", "peek", "tensorflow-io") / "bin" / "python"
+
+
+def _environment(variable: str, target: str, what: str) -> Path:
+    """Return the folder of a Python environment that a target of the Makefile makes, or skip the test."""
+    folder = Path(os.environ.get(variable, REPOSITORY / f".{target}"))
     if not (folder / "bin" / "python").exists():
-        pytest.skip(f"no tensorflow-io: {folder} is no environment; run make peek, or set PENSTOCK_PEEK")
-    return folder / "bin" / "python"
+        pytest.skip(f"no {what}: {folder} is no environment; run make {target}, or set {variable}")
+    return folder
 
 
 @pytest.hookimpl(wrapper=True)
