@@ -28,11 +28,6 @@ class Design:
     transforms: dict[str, Transform]
     cells: int
 
-    def first_shard(self, split: str) -> int:
-        """Return the number of the first shard of a split."""
-        names = list(self.shards)
-        return sum(self.shards[name] for name in names[: names.index(split)])
-
     def locate(self, number: int) -> tuple[str, int]:
         """Return (split, position in it) of a shard's number."""
         for split, shards in self.shards.items():
