@@ -4,15 +4,16 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 
+import penstock_dataprep
+from penstock_dataprep.engine.refusal import FILE_NAME
+from penstock_dataprep.engine.runner import run_job
 from penstock_dataprep.job import Job
-from penstock_dataprep.lock import exclusive
-from penstock_dataprep.memo import forget_unflushed
 from penstock_dataprep.plan import plan
 from penstock_dataprep.progress import BOARD, shown
-from penstock_dataprep.refusal import FILE_NAME
-from penstock_dataprep.runner import run_job
-from penstock_dataprep.spec import Spec
-from penstock_dataprep.storage import exists, make_folder, plain, read_bytes, remove, remove_unfinished
+from penstock_dataprep.spec.spec import Spec
+from penstock_dataprep.storage.files import exists, make_folder, plain, read_bytes, remove, remove_unfinished
+from penstock_dataprep.storage.lock import claimed, exclusive
+from penstock_dataprep.storage.memo import forget_unflushed
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 from penstock_shared.manifest import load_manifest
 
@@ -33,7 +34,7 @@ def build(
         return job.manifest_path, True
     make_folder(job.base)
     try:
-        with exclusive(job.lock_folder):
+        with exclusive(job.lock_folder), claimed(job.folder, penstock_dataprep.__version__):
             reused = exists(job.manifest_path)  # A build that held the lock until now may have made it.
             if not reused:
                 _build_locked(job, runner_flags)
@@ -61,6 +62,7 @@ def _build_locked(job: Job, runner_flags: list[str]) -> None:
         # What forbids to publish may forbid to clear away too; and another build may have published the version.
         with contextlib.suppress(PenstockError):
             job.scratch.remove()
+            remove(job.lock_folder)
             if not exists(job.manifest_path):
                 remove(job.folder)
         raise

@@ -74,6 +74,14 @@ def parser() -> argparse.ArgumentParser:
     )
     rehearse.add_argument("spec", help="the spec, a YAML file")
     rehearse.add_argument("--recipe", required=True, help="the recipe of penstock-train, a YAML file")
+    rehearse.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="A.B=VALUE",
+        help="set a value of the recipe, as in --set training.epochs=3 (may be given several times)",
+    )
     rehearse.add_argument("--rows", type=int, default=20_000, help="rows to sample, about (default: 20_000)")
     rehearse.add_argument(
         "--keep", metavar="FOLDER", help="a new folder for all that is made (default: nothing is kept)"
@@ -181,7 +189,7 @@ def _plan(chosen: argparse.Namespace) -> None:
 def _rehearse(chosen: argparse.Namespace) -> None:
     from penstock_dataprep.commands import run_rehearse
 
-    run_rehearse(chosen.spec, chosen.recipe, chosen.rows, chosen.keep)
+    run_rehearse(chosen.spec, chosen.recipe, chosen.settings, chosen.rows, chosen.keep)
 
 
 def _build(chosen: argparse.Namespace) -> None:

@@ -6,8 +6,8 @@ import sys
 import time
 import warnings
 
-from penstock_dataprep.spec import load_spec
-from penstock_dataprep.storage import plain, read_bytes
+from penstock_dataprep.spec.spec import load_spec
+from penstock_dataprep.storage.files import plain, read_bytes
 from penstock_shared.errors import UserMistake
 from penstock_shared.manifest import dump_manifest, load_manifest
 
@@ -65,7 +65,7 @@ def run_plan(
     print(json.dumps(forecast_document(held), indent=1) if as_json else describe_forecast(held))
 
 
-def run_rehearse(spec_path: str, recipe: str, rows: int, keep: str | None) -> None:
+def run_rehearse(spec_path: str, recipe: str, settings: list[str], rows: int, keep: str | None) -> None:
     """Carry a small sample through both programs, and print what each step took and made."""
     if rows < 1:
         raise UserMistake(f"--rows: found {rows}, expected at least 1")
@@ -73,14 +73,14 @@ def run_rehearse(spec_path: str, recipe: str, rows: int, keep: str | None) -> No
     _quiet_third_parties()
     from penstock_dataprep.rehearsal import rehearse
 
-    rehearse(spec, recipe, rows, keep, lambda line: print(line, flush=True))
+    rehearse(spec, recipe, settings, rows, keep, lambda line: print(line, flush=True))
 
 
 def run_verify(path: str) -> None:
     """Read every byte of a dataset and hold it against its manifest."""
     path = plain(path)
     from penstock_dataprep.progress import BOARD, shown
-    from penstock_dataprep.verify import verify
+    from penstock_dataprep.verify.dataset import verify
 
     manifest = load_manifest(_read_dataset(path), path)
     started = time.monotonic()
@@ -96,7 +96,7 @@ def run_verify(path: str) -> None:
 
 def run_show(path: str, as_json: bool) -> None:
     """Print what a dataset holds."""
-    from penstock_dataprep.show import describe
+    from penstock_dataprep.versions.show import describe
 
     manifest = load_manifest(_read_dataset(path), path)
     print(dump_manifest(manifest).rstrip() if as_json else describe(manifest))
@@ -104,7 +104,7 @@ def run_show(path: str, as_json: bool) -> None:
 
 def run_list(root: str, as_json: bool) -> None:
     """Print the published versions under a folder."""
-    from penstock_dataprep.catalog import catalog_document, describe_catalog, published
+    from penstock_dataprep.versions.catalog import catalog_document, describe_catalog, published
 
     versions = published(plain(root))
     print(json.dumps(catalog_document(versions), indent=1) if as_json else describe_catalog(versions))
@@ -112,8 +112,8 @@ def run_list(root: str, as_json: bool) -> None:
 
 def run_diff(before_path: str, after_path: str, as_json: bool) -> None:
     """Print how two versions differ and how far their values drifted."""
-    from penstock_dataprep.diff import describe_diff, differences
-    from penstock_dataprep.drift import drifts, load_sketches
+    from penstock_dataprep.statistics.drift import drifts, load_sketches
+    from penstock_dataprep.versions.diff import describe_diff, differences
 
     before_path, after_path = plain(before_path), plain(after_path)
     before, after = (load_manifest(_read_dataset(path), path) for path in (before_path, after_path))
@@ -132,7 +132,7 @@ def run_diff(before_path: str, after_path: str, as_json: bool) -> None:
 
 def run_gc(root: str, keep: int | None, is_delete: bool) -> None:
     """Print, and delete if told to, what no published version needs."""
-    from penstock_dataprep.gc import delete, describe_garbage, find_garbage
+    from penstock_dataprep.versions.gc import delete, describe_garbage, find_garbage
 
     if keep is not None and keep < 1:
         raise UserMistake(f"--keep: found {keep}, expected at least 1; to delete a whole dataset, delete its folder")

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import get_args
 
-from penstock_dataprep.cells import cells_per_shard
-from penstock_dataprep.facts import Facts
-from penstock_dataprep.numbering import Numbering
-from penstock_dataprep.shuffle import shard_count
-from penstock_dataprep.spec import Spec
-from penstock_dataprep.split import SPLITS, wanted_splits
-from penstock_dataprep.targets import Target
-from penstock_dataprep.transform import Measures, settle
+from penstock_dataprep.order.cells import cells_per_shard
+from penstock_dataprep.order.shuffle import shard_count
+from penstock_dataprep.order.split import SPLITS, wanted_splits
+from penstock_dataprep.rows.transform import Measures, settle
+from penstock_dataprep.spec.spec import Spec
+from penstock_dataprep.spec.targets import Target
+from penstock_dataprep.statistics.facts import Facts
+from penstock_dataprep.vocabularies.numbering import Numbering
 from penstock_shared.features import Feature, Statistics
 from penstock_shared.layout import WIDTH_BYTES, Column, IntegerStorage, Storage, narrowest_integer
 from penstock_shared.transforms import Transform, ids_made

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import penstock_dataprep
-from penstock_dataprep.columns import VocabularySpec
-from penstock_dataprep.parent import read_parent
-from penstock_dataprep.scratch import FOLDER_NAME, Scratch
 from penstock_dataprep.sources import Origin, Unit
-from penstock_dataprep.spec import Spec
-from penstock_dataprep.storage import is_local, join
-from penstock_dataprep.targets import Target
+from penstock_dataprep.spec.columns import VocabularySpec
+from penstock_dataprep.spec.spec import Spec
+from penstock_dataprep.spec.targets import Target
+from penstock_dataprep.storage.files import is_local, join
+from penstock_dataprep.storage.scratch import FOLDER_NAME, Scratch
+from penstock_dataprep.versions.parent import read_parent
 from penstock_shared.manifest import MANIFEST_NAME, Manifest
 from penstock_shared.vocabularies import Vocabulary
 
@@ -64,19 +64,16 @@ class Job:
     @property
     def scratch(self) -> Scratch:
         """Return the build's scratch folder."""
-        return Scratch(join(self.scratch_root, self._attempt))
+        return Scratch(join(self.scratch_root, f"{self.version}-{penstock_dataprep.__version__}"))
 
     @property
     def lock_folder(self) -> str:
         """Return the folder that a build of the version locks: beside a local dataset, wherever the scratch folder is.
 
-        Builds to a bucket are told apart on one machine only, by their scratch folder.
+        It is the same for all versions of this program, which may write other bytes to the same names. Builds to a
+        bucket are told apart on one machine only, by their scratch folder.
         """
-        return join(self.base, FOLDER_NAME, self._attempt) if is_local(self.base) else self.scratch.folder
-
-    @property
-    def _attempt(self) -> str:
-        return f"{self.version}-{penstock_dataprep.__version__}"
+        return join(self.base, FOLDER_NAME, self.version) if is_local(self.base) else self.scratch.folder
 
     @property
     def folder(self) -> str:

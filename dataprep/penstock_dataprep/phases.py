@@ -8,10 +8,10 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
 from penstock_dataprep import steps
-from penstock_dataprep.dofn import Step, ThreadedStep
-from penstock_dataprep.elements import ReadBatch, ValidBatch
+from penstock_dataprep.engine.dofn import Step, ThreadedStep
 from penstock_dataprep.job import Job
-from penstock_dataprep.transform import merge_measures
+from penstock_dataprep.rows.elements import ReadBatch, ValidBatch
+from penstock_dataprep.rows.transform import merge_measures
 
 
 def step_of(job: Job) -> Callable[..., beam.ParDo]:
@@ -53,16 +53,32 @@ def take_in(pipeline: beam.Pipeline, job: Job) -> Intake:
         | f"{prefix}Units" >> beam.Create(list(enumerate(job.units)))
         | f"{prefix}Recall" >> step(steps.intake.recall_unit).with_outputs("unfinished", "facts", main="staged")
     )
-    new, new_facts = (
-        unfinished
-        | f"{prefix}Read" >> beam.ParDo(Step(steps.intake.read, job)).with_output_types(ReadBatch)
-        | f"{prefix}Validate" >> step(steps.intake.validate).with_output_types(ValidBatch)
-        | f"{prefix}Stage" >> step(steps.intake.stage).with_outputs("facts", main="staged")
-    )
-    staged = (recalled, new) | f"{prefix}Staged" >> beam.Flatten()
-    facts = (recalled_facts, new_facts) | f"{prefix}Facts" >> beam.Flatten()
-    merged = facts | f"{prefix}MergeFacts" >> beam.CombineGlobally(steps.intake.merge_facts)
-    return Intake(staged, merged | f"{prefix}Judge" >> step(steps.intake.judge))
+    staged, facts = [recalled], [recalled_facts]
+    for name, read in _read(job, unfinished).items():
+        # Each kind in steps of its own: a runner may keep all rows of what is brought together before them.
+        new, new_facts = (
+            read
+            | f"{prefix}Validate{name}" >> step(steps.intake.validate).with_output_types(ValidBatch)
+            | f"{prefix}Stage{name}" >> step(steps.intake.stage).with_outputs("facts", main="staged")
+        )
+        staged.append(new)
+        facts.append(new_facts)
+    all_staged = staged | f"{prefix}Staged" >> beam.Flatten()
+    all_facts = facts | f"{prefix}Facts" >> beam.Flatten()
+    merged = all_facts | f"{prefix}MergeFacts" >> beam.CombineGlobally(steps.intake.merge_facts)
+    return Intake(all_staged, merged | f"{prefix}Judge" >> step(steps.intake.judge))
+
+
+def _read(job: Job, units: PCollection) -> dict[str, PCollection]:
+    """Return the batches of the units, by what tells those read in different ways apart."""
+    if job.spec.source.kind == "bigquery":
+        # Google's clients take a second to import.
+        from penstock_dataprep.engine.sharing import read_shared
+
+        return read_shared(job, units, label_prefix(job))
+    return {
+        "": units | f"{label_prefix(job)}Read" >> beam.ParDo(Step(steps.intake.read, job)).with_output_types(ReadBatch)
+    }
 
 
 def count(pipeline: beam.Pipeline, job: Job, intake: Intake, splitter: AsSingleton) -> Counted:

@@ -10,9 +10,9 @@ from apache_beam.pvalue import AsList, AsSingleton, PCollection
 from penstock_dataprep import steps
 from penstock_dataprep.dealing import deal_lists, deal_rows
 from penstock_dataprep.job import Job
+from penstock_dataprep.order.split import make_splitter
 from penstock_dataprep.phases import count, step_of, take_in, write_table
-from penstock_dataprep.spec import LeaveLastSplit
-from penstock_dataprep.split import make_splitter
+from penstock_dataprep.spec.spec import LeaveLastSplit
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> None:

@@ -4,15 +4,15 @@ import datetime
 import re
 from typing import Any, NamedTuple
 
+from penstock_dataprep.engine.runner import check_runner
 from penstock_dataprep.job import Job
-from penstock_dataprep.outputs import output_targets
-from penstock_dataprep.parent import check_parent, check_source, check_targets
-from penstock_dataprep.runner import check_runner
-from penstock_dataprep.scratch import scratch_root
 from penstock_dataprep.sources import ROW_COLUMN, SOURCES, Origin
-from penstock_dataprep.spec import Spec
-from penstock_dataprep.storage import join, plain
-from penstock_dataprep.targets import Target, resolve_targets
+from penstock_dataprep.spec.outputs import output_targets
+from penstock_dataprep.spec.spec import Spec
+from penstock_dataprep.spec.targets import Target, resolve_targets
+from penstock_dataprep.storage.files import join, plain
+from penstock_dataprep.storage.scratch import scratch_root
+from penstock_dataprep.versions.parent import check_parent, check_source, check_targets
 from penstock_shared.digests import fingerprint
 from penstock_shared.errors import DataRefused, UserMistake
 from penstock_shared.layout import LAYOUT_VERSION

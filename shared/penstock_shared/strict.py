@@ -12,6 +12,9 @@ from penstock_shared.errors import PenstockError
 
 Model = TypeVar("Model", bound="Strict")
 
+# Names the place that the value at a path of keys and indices came from.
+PlaceOf = typing.Callable[[tuple[Any, ...]], str]
+
 LONGEST_SHOWN_VALUE = 80
 
 
@@ -21,21 +24,22 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def parse(model: type[Model], document: Any, where: str, refusal: type[PenstockError]) -> Model:
+def parse(model: type[Model], document: Any, where: str | PlaceOf, refusal: type[PenstockError]) -> Model:
     """Build `model` from a document of plain JSON values.
 
-    `where` names the file in messages. Raises `refusal` with one line per fault.
+    `where` names the file in messages, or says which file a value of the document came from. Raises `refusal` with one
+    line per fault.
     """
+    place_of = (lambda _: where) if isinstance(where, str) else where
     try:
         text = json.dumps(document, allow_nan=False)
     except (TypeError, ValueError) as fault:
-        raise refusal(f"{where}: holds a value that JSON cannot express ({fault})") from None
+        raise refusal(f"{place_of(())}: holds a value that JSON cannot express ({fault})") from None
     try:
         return model.model_validate_json(text)
     except ValidationError as fault:
-        raise refusal(
-            "\n".join(f"{where}: {line}" for line in _explain(model, json.loads(text), fault.errors()))
-        ) from None
+        lines = _explain(model, json.loads(text), fault.errors())
+        raise refusal("\n".join(f"{place_of(path)}: {line}" for path, line in lines)) from None
 
 
 def parse_json(model: type[Model], text: str | bytes, where: str, refusal: type[PenstockError]) -> Model:
@@ -55,13 +59,13 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
     return f"{hint}known: {', '.join(choices) or 'none'}"
 
 
-def _explain(model: type[BaseModel], document: Any, errors: typing.Sequence[Any]) -> list[str]:
+def _explain(model: type[BaseModel], document: Any, errors: typing.Sequence[Any]) -> list[tuple[tuple[Any, ...], str]]:
     found: dict[tuple[Any, ...], list[Any]] = {}
     for error in errors:
         found.setdefault(_path_in(document, error), []).append(error)
     # Where one member of a union went deeper into the document, the complaints of the others say nothing.
     deepest = [path for path in found if not any(other[: len(path)] == path and other != path for other in found)]
-    return [_explain_one(model, path, found[path]) for path in deepest]
+    return [(path, _explain_one(model, path, found[path])) for path in deepest]
 
 
 def _explain_one(model: type[BaseModel], path: tuple[Any, ...], errors: list[Any]) -> str:
@@ -71,6 +75,8 @@ def _explain_one(model: type[BaseModel], path: tuple[Any, ...], errors: list[Any
         return f"{place}: unknown key {str(path[-1])!r}; {nearest(str(path[-1]), _keys_at(model, first['loc'][:-1]))}"
     if first["type"] == "missing":
         return f"{place}: missing; it is required"
+    if first["type"] == "union_tag_not_found":
+        return f"{place}.{first['ctx']['discriminator'].strip(chr(39))}: missing; it is required"
     if first["type"] == "union_tag_invalid":
         tag, known, key = (first["ctx"][part] for part in ("tag", "expected_tags", "discriminator"))
         return f"{place}.{key.strip(chr(39))}: found {tag!r}, expected {known}"

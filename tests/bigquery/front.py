@@ -1,16 +1,20 @@
 """Stand in front of the emulator's Storage API: do what BigQuery does and the emulator does not, and inject faults.
 
 The emulator ignores offsets, compression and snapshot times, refuses dotted fields, sends a stream as one message and
-geography as binary. The front supplies these, so that code meets what it would meet in BigQuery.
+geography as binary. It answers SplitReadStream with two streams of all rows each. The front supplies these, so that
+code meets what it would meet in BigQuery. When a stream is split, its rows are the emulator's, and the front's is which
+of them are in which half: as BigQuery documents it, halves lie back to back in a stream, which can itself be read on.
 """
 
 import datetime
 import hashlib
 import struct
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import pyarrow as pa
@@ -19,6 +23,9 @@ from google.cloud.bigquery_storage_v1 import types
 
 SERVICE = "/google.cloud.bigquery.storage.v1.BigQueryRead"
 ROWS_PER_MESSAGE = 500
+# BigQuery splits a stream between blocks of its storage only.
+ROWS_PER_STORED_BLOCK = 300
+SECONDS_TO_READ = 60
 NO_ROWS = "/streams/none"
 CODECS = {0: None, 1: "lz4", 2: "zstd"}
 ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
@@ -27,9 +34,11 @@ ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_len
 class Front(grpc.GenericRpcHandler):
     """Serve the Read API at `address`.
 
-    `sessions` are the requests for sessions, `reads` (stream, offset) of each read. Set `breaks` to the number of reads
-    to break off with `code`, `expiring` to the number of sessions to expire, both after `after` messages; `denied` to
-    the method that is forbidden, create or read.
+    `sessions` are the requests for sessions, `reads` (stream, offset) of each read, `splits` (stream, fraction) of each
+    stream that was split. Set `breaks` to the number of reads to break off with `code`, `expiring` to the number of
+    sessions to expire, both after `after` messages; `denied` to the method that is forbidden, create or read;
+    `refusing` to the number of splits to refuse, `streams` to the most streams of a session. hold() makes reads wait,
+    and sessions after the first `sessions_given` wait, counted in `held`, until who asks is gone, counted in `gone`.
     """
 
     def __init__(self, emulator: Emulator) -> None:
@@ -49,8 +58,36 @@ class Front(grpc.GenericRpcHandler):
         self.codecs: set[str | None] = set()
         self.breaks, self.expiring, self.after, self.denied = 0, 0, 1, ""
         self.code = grpc.StatusCode.UNAVAILABLE
+        self.splits: list[tuple[str, float]] = []
+        self.refusing, self.streams = 0, 0
+        self.sessions_given, self.held, self.gone = sys.maxsize, 0, 0
+        self._gate, self._allowed, self._waiting = threading.Condition(), sys.maxsize, 0
+        self._parts: dict[str, Part] = {}
         self._asked: dict[str, types.ReadSession] = {}
         self._expiring: set[str] = set()
+        self._expired: set[str] = set()
+
+    def hold(self, messages: int) -> None:
+        """Let each read give so many messages, and wait then."""
+        with self._gate:
+            self._allowed = messages
+            self._gate.notify_all()
+
+    def wait_held(self) -> None:
+        """Wait until a read waits."""
+        with self._gate:
+            assert self._gate.wait_for(lambda: self._waiting > 0, SECONDS_TO_READ)
+
+    def release(self) -> None:
+        """Let all reads go on to their ends."""
+        self.hold(sys.maxsize)
+
+    def _is_held(self, asked: types.ReadSession) -> bool:
+        return self.sessions_given < sum(map(gives_rows, self.sessions)) + gives_rows(asked)
+
+    def expire(self) -> None:
+        """Let all sessions expire."""
+        self._expired |= self._asked.keys()
 
     def stop(self) -> None:
         """End the server."""
@@ -63,6 +100,8 @@ class Front(grpc.GenericRpcHandler):
             return grpc.unary_unary_rpc_method_handler(self._create)
         if handler_call_details.method == f"{SERVICE}/ReadRows":
             return grpc.unary_stream_rpc_method_handler(self._read)
+        if handler_call_details.method == f"{SERVICE}/SplitReadStream":
+            return grpc.unary_unary_rpc_method_handler(self._split)
         return None
 
     def _create(self, content: bytes, context: grpc.ServicerContext) -> bytes:
@@ -75,10 +114,16 @@ class Front(grpc.GenericRpcHandler):
         wanted.read_session.read_options.selected_fields = fields
         if "snapshot_time" in asked.table_modifiers:
             wanted.read_session.table = self._snapshot(asked.table, asked.table_modifiers.snapshot_time)
+        self.held += self._is_held(asked)
+        while self._is_held(asked):
+            if not context.is_active():
+                self.gone += 1
+                return b""
+            time.sleep(0.01)
         with self._lock:
             self.sessions.append(asked)
             # Another layout each time, as BigQuery is free to choose.
-            wanted.max_stream_count = max(1, request.max_stream_count - 2 * len(self.sessions) % 7)
+            wanted.max_stream_count = self.streams or max(1, request.max_stream_count - 2 * len(self.sessions) % 7)
         forward = self._channel.unary_unary(f"{SERVICE}/CreateReadSession")
         try:
             session = types.ReadSession.deserialize(forward(types.CreateReadSessionRequest.serialize(wanted)))
@@ -86,7 +131,7 @@ class Front(grpc.GenericRpcHandler):
             context.abort(fault.code(), fault.details())
         with self._lock:
             self._asked[session.name] = types.ReadSession(asked, name=session.name)
-            if "FALSE" not in asked.read_options.row_restriction and self.expiring:
+            if gives_rows(asked) and self.expiring:
                 self.expiring -= 1
                 self._expiring.add(session.name)
         empty = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema)).empty_table()
@@ -119,8 +164,10 @@ class Front(grpc.GenericRpcHandler):
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "the user does not have bigquery.readsessions.getData")
         codec = CODECS[asked.read_options.arrow_serialization_options.buffer_compression]
         self.codecs.add(codec)
-        for sent, batch in enumerate(self._rows(request, asked)):
-            if sent == self.after and session in self._expiring:
+        for sent, (batch, progress) in enumerate(self._rows(request, asked, context)):
+            if sent >= self._allowed:
+                self._wait(sent)
+            if session in self._expired or (sent == self.after and session in self._expiring):
                 context.abort(grpc.StatusCode.FAILED_PRECONDITION, "session expired at 2026-11-20T00:00:00+00:00")
             if sent == self.after and broken:
                 context.abort(self.code, "the connection broke, on purpose")
@@ -128,23 +175,81 @@ class Front(grpc.GenericRpcHandler):
                 types.ReadRowsResponse(
                     row_count=batch.num_rows,
                     arrow_record_batch=types.ArrowRecordBatch(serialized_record_batch=as_message(batch, codec)),
+                    stats=types.StreamStats(progress=types.StreamStats.Progress(at_response_end=progress)),
                 )
             )
 
-    def _rows(self, request: types.ReadRowsRequest, asked: types.ReadSession) -> Iterator[pa.RecordBatch]:
-        if request.read_stream.endswith(NO_ROWS):
-            return
+    def _wait(self, sent: int) -> None:
+        with self._gate:
+            self._waiting += 1
+            self._gate.notify_all()
+            assert self._gate.wait_for(lambda: sent < self._allowed, 2 * SECONDS_TO_READ)
+            self._waiting -= 1
+
+    def _rows(
+        self, request: types.ReadRowsRequest, asked: types.ReadSession, context: grpc.ServicerContext
+    ) -> Iterator[tuple[pa.RecordBatch, float]]:
+        """Yield messages of a stream or of a part of one, each with how much of it has then come."""
+        part = self._part(request.read_stream)
+        first, end = part.first_row + request.offset, part.end_row
+        if request.offset and first > end:  # Not defined; so it was seen.
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "there is no such row")
+        for start in range(first, end, ROWS_PER_MESSAGE):
+            batch = part.rows.slice(start, min(ROWS_PER_MESSAGE, end - start))
+            (message,) = as_read(pa.Table.from_batches([batch]), asked).combine_chunks().to_batches()
+            yield message, (start + batch.num_rows - part.first_row) / (end - part.first_row)
+
+    def _split(self, content: bytes, context: grpc.ServicerContext) -> bytes:
+        request = types.SplitReadStreamRequest.deserialize(content)
+        part = self._part(request.name)
+        middle = part.first_row + int((part.end_row - part.first_row) * request.fraction)
+        middle -= middle % ROWS_PER_STORED_BLOCK
+        with self._lock:
+            if request.name.rsplit("/", 2)[0] in self._expired:
+                context.abort(grpc.StatusCode.FAILED_PRECONDITION, "session expired at 2026-11-20T00:00:00+00:00")
+            if self.refusing > 0 or not part.first_row < middle < part.end_row:
+                self.refusing -= 1
+                return types.SplitReadStreamResponse.serialize(types.SplitReadStreamResponse())
+            self.splits.append((request.name, request.fraction))
+            halves = [f"{request.name}{side}{len(self.splits)}" for side in ("l", "r")]
+            self._parts[halves[0]] = part._replace(end_row=middle)
+            self._parts[halves[1]] = part._replace(first_row=middle)
+        return types.SplitReadStreamResponse.serialize(
+            types.SplitReadStreamResponse(
+                primary_stream=types.ReadStream(name=halves[0]), remainder_stream=types.ReadStream(name=halves[1])
+            )
+        )
+
+    def _part(self, stream: str) -> "Part":
+        with self._lock:
+            if stream not in self._parts:
+                rows = pa.record_batch([]) if stream.endswith(NO_ROWS) else self._emulated(stream)
+                self._parts[stream] = Part(rows, 0, rows.num_rows)
+            return self._parts[stream]
+
+    def _emulated(self, stream: str) -> pa.RecordBatch:
         forward = self._channel.unary_stream(f"{SERVICE}/ReadRows")
         schema, batches = None, []
-        for content in forward(types.ReadRowsRequest.serialize(types.ReadRowsRequest(read_stream=request.read_stream))):
+        for content in forward(types.ReadRowsRequest.serialize(types.ReadRowsRequest(read_stream=stream))):
             response = types.ReadRowsResponse.deserialize(content)
             schema = schema or pa.ipc.read_schema(pa.py_buffer(response.arrow_schema.serialized_schema))
             message = pa.py_buffer(response.arrow_record_batch.serialized_record_batch)
             batches.append(pa.ipc.read_record_batch(message, schema))
-        table = as_read(pa.Table.from_batches(batches, schema), asked).combine_chunks()
-        for batch in table.to_batches():
-            for start in range(request.offset, batch.num_rows, ROWS_PER_MESSAGE):
-                yield batch.slice(start, ROWS_PER_MESSAGE)
+        (rows,) = pa.Table.from_batches(batches, schema).combine_chunks().to_batches()
+        return rows
+
+
+class Part(NamedTuple):
+    """Hold rows `first_row` to before `end_row` of a stream of the emulator."""
+
+    rows: pa.RecordBatch
+    first_row: int
+    end_row: int
+
+
+def gives_rows(asked: types.ReadSession) -> bool:
+    """Tell whether a session was asked for rows, and not to see whether it would be granted."""
+    return "FALSE" not in asked.read_options.row_restriction
 
 
 def as_read(table: pa.Table, asked: types.ReadSession) -> pa.Table:

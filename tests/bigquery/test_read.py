@@ -13,10 +13,10 @@ from emulator import Emulator
 from front import Front
 from logs import PLAIN_COLUMNS, build, contents, plain_log, plain_spec, spec_of, write_parquet
 
-from penstock_dataprep.scratch import Scratch
 from penstock_dataprep.sources import SOURCES
 from penstock_dataprep.sources.bigquery import session
-from penstock_dataprep.spec import load_spec
+from penstock_dataprep.spec.spec import load_spec
+from penstock_dataprep.storage.scratch import Scratch
 from penstock_shared.errors import PenstockError
 
 ROWS = 50_000  # more than a megabyte, below which the emulator gives one stream

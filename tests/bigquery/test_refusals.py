@@ -16,7 +16,7 @@ from google.cloud.bigquery import SchemaField, Table
 from logs import left_behind, plain_log, run, write_spec
 from test_read import bigquery_spec
 
-from penstock_dataprep.spec import load_spec
+from penstock_dataprep.spec.spec import load_spec
 from penstock_shared.errors import UserMistake
 
 COLUMNS: dict[str, Any] = {"user_id": {"role": "user", "vocabulary": {}}, "timestamp": {"role": "time"}}

@@ -14,7 +14,7 @@ from test_read import bigquery_spec
 
 from penstock_dataprep.plan import plan
 from penstock_dataprep.rehearsal.sample import Sample, take_sample
-from penstock_dataprep.spec import load_spec
+from penstock_dataprep.spec.spec import load_spec
 
 ROWS = 50_000  # more than a megabyte, below which the emulator gives one stream
 COLUMNS = {

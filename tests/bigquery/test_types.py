@@ -10,9 +10,9 @@ from front import Front
 from google.cloud.bigquery import SchemaField, Table
 from test_read import bigquery_spec, read
 
+from penstock_dataprep.rows.validate import convert
 from penstock_dataprep.sources.bigquery.batch import RawBatch
 from penstock_dataprep.sources.bigquery.columns import ARROW_TYPES, read_columns
-from penstock_dataprep.validate import convert
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 SCHEMA = [

@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from penstock_dataprep import cli
-from penstock_dataprep.blocks import Values, decode_block
 from penstock_dataprep.build import build as build_spec
-from penstock_dataprep.examples_decode import decode_examples
-from penstock_dataprep.spec import Spec, load_spec
-from penstock_dataprep.tfrecord import unframe
+from penstock_dataprep.records.blocks import Values, decode_block
+from penstock_dataprep.records.examples_decode import decode_examples
+from penstock_dataprep.records.tfrecord import unframe
+from penstock_dataprep.spec.spec import Spec, load_spec
 from penstock_shared import Manifest, load_manifest
 from penstock_shared.tokens import NULL_ID, first_token_id, hash_token, oov_id
 

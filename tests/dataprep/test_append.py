@@ -22,8 +22,8 @@ from logs import (
     write_parquet,
 )
 
-from penstock_dataprep import counting, numbering, vocabulary
-from penstock_dataprep.verify import verify
+from penstock_dataprep.verify.dataset import verify
+from penstock_dataprep.vocabularies import counting, numbering, vocabulary
 from penstock_shared import UserMistake
 
 OTHER_RUNNERS = (("--direct_num_workers=1",), ("--direct_num_workers=3", "--direct_running_mode=in_memory"))

@@ -11,8 +11,8 @@ from event_logs import BY_TIME, BY_USER, SEQUENCES, document, log_of, split_of
 from event_reference import Ids, as_sequences
 from logs import Built, build, contents, rows_of, vocabulary_tokens, write_parquet
 
-from penstock_dataprep import events
-from penstock_dataprep.verify import verify
+from penstock_dataprep.histories import events
+from penstock_dataprep.verify.dataset import verify
 
 DAY = 2**42
 

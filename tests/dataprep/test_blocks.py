@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_dataprep.blocks import Values, decode_block, encode_block
+from penstock_dataprep.records.blocks import Values, decode_block, encode_block
 from penstock_shared.errors import DataRefused
 from penstock_shared.layout import WIDTH_BYTES, Column
 

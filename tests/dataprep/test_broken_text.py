@@ -9,7 +9,7 @@ from logs import run, spec_of, write_spec
 
 from penstock_dataprep.sources import FORMATS, csv, quotes
 from penstock_dataprep.sources.quotes import QuoteWatch
-from penstock_dataprep.spec import SourceSpec
+from penstock_dataprep.spec.spec import SourceSpec
 from penstock_shared import DataRefused
 
 PIECES = st.lists(st.text('ab,\n\r"', max_size=12), max_size=8)

@@ -26,7 +26,7 @@ from logs import (
 )
 
 from penstock_dataprep.sources import parquet
-from penstock_dataprep.verify import verify
+from penstock_dataprep.verify.dataset import verify
 
 LOG_ROWS = 3000
 ONE_WORKER = ("--direct_num_workers=1", "--direct_running_mode=in_memory")

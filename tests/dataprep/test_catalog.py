@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from logs import Built, build, plain_log, plain_spec, run, write_parquet
 
-from penstock_dataprep.drift import stability_index
-from penstock_dataprep.histogram import Histogram
-from penstock_dataprep.lock import exclusive
+from penstock_dataprep.statistics.drift import stability_index
+from penstock_dataprep.statistics.histogram import Histogram
+from penstock_dataprep.storage.lock import exclusive
 from penstock_shared.sketches import HistogramSketch
 
 

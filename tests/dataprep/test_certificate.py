@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from penstock_dataprep.certificate import LIMIT_Z, Moments, certify
+from penstock_dataprep.order.certificate import LIMIT_Z, Moments, certify
 
 ROWS, SHARDS = 64_000, 16
 TIMES = np.sort(np.random.default_rng(5).integers(1_500_000_000, 1_600_000_000, ROWS))

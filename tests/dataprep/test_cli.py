@@ -16,7 +16,7 @@ from penstock_dataprep.cli import parser
 FLAGS = {
     "generate": {"log", "--rows", "--users", "--items", "--seed", "--files", "-h", "--help"},
     "plan": {"spec", "--out", "--append-to", "--scratch", "--assume", "--json", "-h", "--help"},
-    "rehearse": {"spec", "--recipe", "--rows", "--keep", "-h", "--help"},
+    "rehearse": {"spec", "--recipe", "--set", "--rows", "--keep", "-h", "--help"},
     "build": {"spec", "--out", "--append-to", "--scratch", "-h", "--help"},
     "verify": {"manifest", "-h", "--help"},
     "show": {"manifest", "--json", "-h", "--help"},

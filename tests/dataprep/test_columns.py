@@ -11,9 +11,9 @@ import pytest
 import yaml
 from logs import PLAIN_COLUMNS, Built, build, contents, plain_log, rows_of, spec_of, write_parquet
 
-from penstock_dataprep.spec import load_spec
-from penstock_dataprep.targets import resolve_targets
-from penstock_dataprep.verify import verify
+from penstock_dataprep.spec.spec import load_spec
+from penstock_dataprep.spec.targets import resolve_targets
+from penstock_dataprep.verify.dataset import verify
 from penstock_shared import UserMistake
 from penstock_shared.tokens import hash_token, oov_id
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from logs import Built, build, plain_log, plain_spec, rows_of, run, vocabulary_tokens, write_parquet
 
-from penstock_dataprep.coverage import CountLevels, curve_places
+from penstock_dataprep.statistics.coverage import CountLevels, curve_places
 from penstock_shared import Manifest
 from penstock_shared.tokens import FIRST_OOV_ID, NULL_ID, first_token_id
 

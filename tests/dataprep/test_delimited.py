@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from penstock_dataprep.sources import csv
 from penstock_dataprep.sources.csv import CsvFormat
-from penstock_dataprep.spec import SourceSpec
+from penstock_dataprep.spec.spec import SourceSpec
 
 
 def read(path: Path, **settings: object) -> list[dict[str, str | None]]:

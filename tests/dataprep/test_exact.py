@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_dataprep import exact
-from penstock_dataprep.exact import exact_sums
+from penstock_dataprep.statistics import exact
+from penstock_dataprep.statistics.exact import exact_sums
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=40))

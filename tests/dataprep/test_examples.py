@@ -10,10 +10,10 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_dataprep.blocks import Values
-from penstock_dataprep.examples import encode_examples
-from penstock_dataprep.examples_decode import decode_examples
-from penstock_dataprep.tfrecord import frame, unframe
+from penstock_dataprep.records.blocks import Values
+from penstock_dataprep.records.examples import encode_examples
+from penstock_dataprep.records.examples_decode import decode_examples
+from penstock_dataprep.records.tfrecord import frame, unframe
 from penstock_shared.errors import DataRefused
 from penstock_shared.features import Feature, Statistics
 

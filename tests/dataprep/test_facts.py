@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_dataprep import facts
-from penstock_dataprep.blocks import decode_numbers, encode_numbers
-from penstock_dataprep.facts import Facts, FeatureFacts
-from penstock_dataprep.histogram import Histogram
+from penstock_dataprep.records.blocks import decode_numbers, encode_numbers
+from penstock_dataprep.rows.validate import validate
 from penstock_dataprep.sources import SourceBatch
-from penstock_dataprep.targets import Target
-from penstock_dataprep.validate import validate
+from penstock_dataprep.spec.targets import Target
+from penstock_dataprep.statistics import facts
+from penstock_dataprep.statistics.facts import Facts, FeatureFacts
+from penstock_dataprep.statistics.histogram import Histogram
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TIMES = st.one_of(

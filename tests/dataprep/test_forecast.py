@@ -16,6 +16,7 @@ def planned(
     document: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], *flags: str
 ) -> dict[str, Any]:
     """Return the plan of a spec as JSON, its estimates by name."""
+    capsys.readouterr()  # a build before it says how far it is, when it takes long enough
     assert run("plan", write_spec(tmp_path / "spec.yaml", document), "--json", *flags) == 0
     printed = capsys.readouterr()
     assert printed.err == ""

@@ -9,7 +9,6 @@ import pytest
 import yaml
 from logs import PLAIN_COLUMNS, spec_of
 
-from penstock_dataprep.facts import Facts
 from penstock_dataprep.forecast.cost import cost
 from penstock_dataprep.forecast.estimate import distinct_at_most, distinct_in, split_shares
 from penstock_dataprep.forecast.locations import is_near, location_warnings
@@ -17,8 +16,9 @@ from penstock_dataprep.forecast.prices import ASSUMPTIONS, assume
 from penstock_dataprep.forecast.sampled import Sampled, Tokens, count_tokens, units_of
 from penstock_dataprep.forecast.warn import space_warning, warnings_of
 from penstock_dataprep.sources.survey import spread
-from penstock_dataprep.spec import EntityHashSplit, LeaveLastSplit, Spec, TimeSplit, load_spec
-from penstock_dataprep.targets import resolve_targets
+from penstock_dataprep.spec.spec import EntityHashSplit, LeaveLastSplit, Spec, TimeSplit, load_spec
+from penstock_dataprep.spec.targets import resolve_targets
+from penstock_dataprep.statistics.facts import Facts
 from penstock_shared.errors import UserMistake
 
 COLUMN_TYPES = {"user_id": pa.int64(), "item_id": pa.string(), "rating": pa.float32(), "timestamp": pa.int64()}

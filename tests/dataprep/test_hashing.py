@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_dataprep import hashing
+from penstock_dataprep.order import hashing
 from penstock_shared.tokens import hash_token
 from penstock_shared.tokens import mix64 as reference_mix64
 

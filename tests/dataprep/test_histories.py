@@ -15,10 +15,10 @@ from event_logs import BY_TIME, BY_USER, COLUMNS, HISTORY, LEAVE_LAST, SEQUENCES
 from event_reference import Ids, as_sequences, with_histories
 from logs import build, contents, rows_of, run, write_parquet, write_spec
 
-from penstock_dataprep import events, gather
+from penstock_dataprep.histories import events, gather
+from penstock_dataprep.histories.windows import members
 from penstock_dataprep.sources import parquet
-from penstock_dataprep.verify import verify
-from penstock_dataprep.windows import members
+from penstock_dataprep.verify.dataset import verify
 from penstock_shared.tokens import NULL_ID
 
 REFERENCES = {"history": with_histories, "sequences": as_sequences}

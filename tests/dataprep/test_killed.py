@@ -14,8 +14,8 @@ import pytest
 from killing import Request, files, timed
 from logs import Built, build, plain_log, plain_spec, rich_log, rich_spec, write_parquet
 
-from penstock_dataprep.catalog import published
-from penstock_dataprep.verify import verify
+from penstock_dataprep.verify.dataset import verify
+from penstock_dataprep.versions.catalog import published
 
 KILLS = 12
 

@@ -7,10 +7,10 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_dataprep import known
-from penstock_dataprep.counting import count_table, merge_counts
-from penstock_dataprep.hashing import fingerprint_tokens
-from penstock_dataprep.vocabulary import cut_by_hash
+from penstock_dataprep.order.hashing import fingerprint_tokens
+from penstock_dataprep.vocabularies import known
+from penstock_dataprep.vocabularies.counting import count_table, merge_counts
+from penstock_dataprep.vocabularies.vocabulary import cut_by_hash
 
 TOKENS = st.one_of(
     st.lists(st.integers(-(2**63), 2**63 - 1), unique=True, max_size=60),

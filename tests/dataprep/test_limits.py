@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from logs import build, left_behind, plain_log, plain_spec, run, write_parquet, write_spec
 
-from penstock_dataprep.verify import verify
+from penstock_dataprep.verify.dataset import verify
 from penstock_shared import DataRefused
 
 ROWS = 1200

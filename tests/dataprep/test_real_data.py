@@ -6,7 +6,7 @@ import pytest
 import yaml
 from logs import TEST_FRACTION, build, rows_of, vocabulary_tokens
 
-from penstock_dataprep.verify import verify
+from penstock_dataprep.verify.dataset import verify
 
 LOGS = {
     # example spec -> (file, rows, users, items, (smallest, largest) rating)

@@ -9,8 +9,8 @@ from logs import Built, build, vocabulary_tokens
 from test_tables import table_rows
 
 from penstock_dataprep.sources.csv import CsvFormat
-from penstock_dataprep.spec import SourceSpec
-from penstock_dataprep.verify import verify
+from penstock_dataprep.spec.spec import SourceSpec
+from penstock_dataprep.verify.dataset import verify
 from penstock_shared.tokens import FIRST_OOV_ID
 
 

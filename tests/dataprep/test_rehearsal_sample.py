@@ -15,7 +15,7 @@ from logs import build, plain_log, plain_spec, rich_log, rich_spec, write_parque
 from penstock_dataprep.plan import plan
 from penstock_dataprep.rehearsal.choose import choose_rows
 from penstock_dataprep.rehearsal.sample import Sample, take_sample
-from penstock_dataprep.spec import load_spec
+from penstock_dataprep.spec.spec import load_spec
 
 
 @pytest.mark.parametrize(

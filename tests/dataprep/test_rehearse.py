@@ -48,7 +48,7 @@ def test_a_rehearsal_goes_from_a_log_to_a_recommendation(
     assert run("rehearse", spec, "--recipe", recipe, "--rows", "1000", "--keep", kept) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     steps = [line.split()[0] for line in said.splitlines() if " s  " in line or line.endswith(" s")]
-    assert steps == ["sample", "build", "verify", "fit", "evaluate", "export", "recommend"]
+    assert steps == ["recipe", "sample", "build", "verify", "fit", "evaluate", "export", "recommend"]
     assert "1,000 rows of" in said
     assert "recall@5" in said
     assert "score" in said
@@ -62,11 +62,14 @@ def test_a_rehearsal_goes_from_a_log_to_a_recommendation(
 def test_the_step_that_fails_says_so_in_its_own_words(
     spec: str, recipe: str, with_trainer: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path(recipe).write_text(yaml.safe_dump(changed(RECIPE, "training.epoch", 3)))
-    assert run("rehearse", spec, "--recipe", recipe, "--rows", "500") == 2
+    assert run("rehearse", spec, "--recipe", recipe, "--set", "training.epoch=3") == 2
+    printed = capsys.readouterr()
+    assert "step recipe failed: penstock-train: --set training.epoch=3: training.epoch: unknown key" in printed.err
+    assert printed.out == ""
+    assert run("rehearse", spec, "--recipe", recipe, "--rows", "500", "--set", "training.batch_rows=1000000") == 2
     printed = capsys.readouterr()
     assert "step fit failed: penstock-train: " in printed.err
-    assert "unknown key 'epoch'; did you mean 'epochs'" in printed.err
+    assert "training.batch_rows is 1000000, but split train has" in printed.err
     assert "Traceback" not in printed.err
     assert printed.out.splitlines()[-1].startswith("verify")
     document = yaml.safe_load(Path(spec).read_text())

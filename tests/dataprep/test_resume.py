@@ -12,7 +12,7 @@ import yaml
 
 from penstock_dataprep.cli import main
 from penstock_dataprep.generate import generate
-from penstock_dataprep.storage import is_whole
+from penstock_dataprep.storage.files import is_whole
 from penstock_shared import load_manifest
 from penstock_shared.splits import Shard
 

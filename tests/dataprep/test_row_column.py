@@ -11,7 +11,7 @@ import pytest
 from logs import build, rows_of, run, spec_of, write_spec
 
 from penstock_dataprep.sources import FORMATS, Unit
-from penstock_dataprep.spec import SourceSpec
+from penstock_dataprep.spec.spec import SourceSpec
 
 COLUMNS = {
     "user_id": {"role": "user", "dtype": "string", "vocabulary": {}},

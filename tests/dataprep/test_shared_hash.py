@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from logs import Built, build, plain_log, plain_spec, rows_of, vocabulary_tokens, write_parquet
 
-from penstock_dataprep import coding, known
-from penstock_dataprep.hashing import fingerprint_tokens
-from penstock_dataprep.verify import verify
+from penstock_dataprep.order.hashing import fingerprint_tokens
+from penstock_dataprep.verify.dataset import verify
+from penstock_dataprep.vocabularies import coding, known
 from penstock_shared import DataRefused
 from penstock_shared.tokens import first_token_id
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from logs import Built, run
 
-from penstock_dataprep.card import render_card
-from penstock_dataprep.show import describe
+from penstock_dataprep.versions.card import render_card
+from penstock_dataprep.versions.show import describe
 
 HOSTILE = "<script>alert(1)</script>&"
 

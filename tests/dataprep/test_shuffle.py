@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_dataprep.cells import cells_per_shard, order_cells
-from penstock_dataprep.shuffle import shard_count, shard_of
-from penstock_dataprep.staged import PLACE
+from penstock_dataprep.order.cells import cells_per_shard, order_cells
+from penstock_dataprep.order.shuffle import shard_count, shard_of
+from penstock_dataprep.rows.staged import PLACE
 from penstock_shared.layout import Column
 
 COLUMNS = (Column(name="user", storage="u24"), Column(name="rating", storage="f16"))

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_dataprep.blocks import Values
-from penstock_dataprep.distinct import count_registers, estimate, pack, unpack
-from penstock_dataprep.histogram import Histogram, float_of_order, ordered_floats
-from penstock_dataprep.sketch import QUANTILES, merge_sketches, sketch_feature, statistics
+from penstock_dataprep.records.blocks import Values
+from penstock_dataprep.statistics.distinct import count_registers, estimate, pack, unpack
+from penstock_dataprep.statistics.histogram import Histogram, float_of_order, ordered_floats
+from penstock_dataprep.statistics.sketch import QUANTILES, merge_sketches, sketch_feature, statistics
 from penstock_shared.features import Feature, Statistics
 
 NOTHING = Statistics(rows=0, nulls=0, values=0)
@@ -58,6 +58,15 @@ def test_what_a_sketch_counts() -> None:
     sketch = of_integers([(5, True), (2**62, False), (-3, True), (5, True)])
     assert (sketch.nulls, sketch.values, sketch.smallest, sketch.largest, sketch.total) == (1, 3, -3, 5, 7)
     assert sketch.top == ((5, 2), (-3, 1))
+
+
+@pytest.mark.parametrize(("feature", "narrow", "wide"), [(FLOAT, "f2", "f4"), (INT, "u1", "i8"), (INT, "u2", "i8")])
+@pytest.mark.parametrize("numbers", [0, 1, 40, 5000])
+def test_numbers_of_few_bits_are_sketched_as_wider_ones(feature, narrow: str, wide: str, numbers: int) -> None:
+    bits = np.random.default_rng(numbers).integers(0, 2**16, numbers).astype("u2")
+    held = bits.view("f2")[np.isfinite(bits.view("f2"))] if narrow == "f2" else bits.astype(narrow)
+    sketches = [sketch_feature(feature, Values(held.astype(dtype)), len(held), None) for dtype in (narrow, wide)]
+    assert sketches[0] == sketches[1]
 
 
 @given(floats)

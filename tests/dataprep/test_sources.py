@@ -11,8 +11,8 @@ import pytest
 from logs import Built, build, contents, plain_log, run, spec_of, write_parquet, write_spec
 
 from penstock_dataprep.sources import FORMATS, csv, jsonl
-from penstock_dataprep.spec import SourceSpec
-from penstock_dataprep.verify import verify
+from penstock_dataprep.spec.spec import SourceSpec
+from penstock_dataprep.verify.dataset import verify
 
 TYPED_COLUMNS = {
     "user_id": {"role": "user", "vocabulary": {}, "dtype": "int64"},

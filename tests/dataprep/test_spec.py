@@ -6,8 +6,8 @@ import pytest
 import yaml
 from logs import PLAIN_COLUMNS, plain_spec
 
-from penstock_dataprep.columns import NullDefault
-from penstock_dataprep.spec import Spec, load_spec
+from penstock_dataprep.spec.columns import NullDefault
+from penstock_dataprep.spec.spec import Spec, load_spec
 from penstock_shared import UserMistake
 
 ITEM = {"role": "item", "vocabulary": {}}
@@ -110,7 +110,7 @@ def load(document: dict[str, Any]) -> Spec:
         ),
         ("columns/other", {"role": "time"}, "columns: timestamp and other both have role time, expected at most one"),
         ("split", {"by": "random"}, "split.by: found 'random', expected 'time', 'leave_last', 'entity_hash'"),
-        ("split", {"test_fraction": 0.1}, "split: found {'test_fraction': 0.1}, expected "),
+        ("split", {"test_fraction": 0.1}, "split.by: missing; it is required"),
         ("split", {"by": "time"}, "split.test_fraction: missing; it is required"),
         (
             "split",

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from logs import build, plain_log, plain_spec, rows_of, spec_of, vocabulary_tokens, write_parquet
 
-from penstock_dataprep import leave_last
-from penstock_dataprep.facts import TIME_BUCKETS
-from penstock_dataprep.histogram import Histogram
-from penstock_dataprep.scratch import Scratch
-from penstock_dataprep.spec import Spec, load_spec
-from penstock_dataprep.split import SPLITS, EntityHashSplitter, make_splitter, wanted_splits
-from penstock_dataprep.staged import Staged, read_rows, stage
-from penstock_dataprep.targets import Target
-from penstock_dataprep.verify import verify
+from penstock_dataprep.order import leave_last
+from penstock_dataprep.order.split import SPLITS, EntityHashSplitter, make_splitter, wanted_splits
+from penstock_dataprep.rows.staged import Staged, read_rows, stage
+from penstock_dataprep.spec.spec import Spec, load_spec
+from penstock_dataprep.spec.targets import Target
+from penstock_dataprep.statistics.facts import TIME_BUCKETS
+from penstock_dataprep.statistics.histogram import Histogram
+from penstock_dataprep.storage.scratch import Scratch
+from penstock_dataprep.verify.dataset import verify
 from penstock_shared import DataRefused
 
 COLUMNS = {
@@ -145,7 +145,7 @@ def test_growing_a_split_moves_no_entity_out_of_it() -> None:
 @pytest.mark.parametrize("fractions", [(1 / 3 - 1e-10, 2 / 3, 0.0), (1.0, 0.0, 0.0), (1 - 1e-10, 0.0, 0.0)])
 def test_rounding_leaves_no_entity_without_a_split(fractions: tuple[float, float, float], monkeypatch) -> None:
     # The place of an entity can come this near to 1.
-    monkeypatch.setattr("penstock_dataprep.split.mix64", lambda words: words.fill(2**64 - 1))
+    monkeypatch.setattr("penstock_dataprep.order.split.mix64", lambda words: words.fill(2**64 - 1))
     with TemporaryDirectory() as folder:
         scratch = Scratch(folder)
         staged = staged_rows([(1, 1, 1)], scratch)

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from logs import left_behind, plain_log, plain_spec, write_parquet, write_spec
 
-from penstock_dataprep import provenance
-from penstock_dataprep.storage import (
+from penstock_dataprep.storage.files import (
     checksum,
     dataset_folder,
     exists,
@@ -26,6 +25,7 @@ from penstock_dataprep.storage import (
     remove,
     write_bytes,
 )
+from penstock_dataprep.versions import provenance
 from penstock_shared import PenstockError, UserMistake
 
 

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from logs import PLAIN_COLUMNS, Built, build, contents, plain_log, ranked, spec_of, vocabulary_tokens, write_parquet
 
-from penstock_dataprep.blocks import decode_block
-from penstock_dataprep.card import render_card
-from penstock_dataprep.show import describe
-from penstock_dataprep.spec import load_spec
-from penstock_dataprep.tfrecord import unframe
-from penstock_dataprep.verify import verify
+from penstock_dataprep.records.blocks import decode_block
+from penstock_dataprep.records.tfrecord import unframe
+from penstock_dataprep.spec.spec import load_spec
+from penstock_dataprep.verify.dataset import verify
+from penstock_dataprep.versions.card import render_card
+from penstock_dataprep.versions.show import describe
 from penstock_shared import DataRefused, UserMistake
 from penstock_shared.tokens import first_token_id
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from logs import spec_of
 
-from penstock_dataprep.spec import load_spec
-from penstock_dataprep.targets import Target, resolve_targets
+from penstock_dataprep.spec.spec import load_spec
+from penstock_dataprep.spec.targets import Target, resolve_targets
 from penstock_shared import UserMistake
 
 ANY_TEXT = None  # the type of a column whose values are text, row by row

@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_dataprep.tfrecord import frame, masked_crc32c, unframe
+from penstock_dataprep.records.tfrecord import frame, masked_crc32c, unframe
 from penstock_shared.errors import DataRefused
 
 PAYLOADS = [b"", b"x", b"block" * 10, bytes(range(256))]

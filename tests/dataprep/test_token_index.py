@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_dataprep.scratch import Scratch
-from penstock_dataprep.sorting import argsort_words
-from penstock_dataprep.token_index import ABSENT, Table, TokenIndex
+from penstock_dataprep.order.sorting import sort_words
+from penstock_dataprep.storage.scratch import Scratch
+from penstock_dataprep.vocabularies.token_index import ABSENT, Table, TokenIndex
 
 ANY = st.integers(0, 2**64 - 1)
-# Hashes that share their high bits have one home slot: the longest probes there are.
+# Hashes that share their high bits have one home: the longest searches there are.
 CLUSTERED = st.builds(
     lambda high, low: (high << 40) | low, st.sampled_from([0, 1, 2**23, 2**24 - 1]), st.integers(0, 300)
 )
@@ -71,13 +71,15 @@ def test_tables_of_a_remote_folder_are_fetched_once_and_removed_with_it(
 @given(st.one_of(HASHES, st.lists(CLUSTERED, max_size=200)))
 def test_words_are_sorted(words: list[int]) -> None:
     array = np.array(words, np.uint64)
-    order = argsort_words(array)
+    order, ordered = sort_words(array)
     assert sorted(order.tolist()) == list(range(len(words)))
-    assert array[order].tolist() == sorted(words)
+    assert array[order].tolist() == ordered.tolist() == sorted(words)
 
 
 @pytest.mark.parametrize("spread", [1, 2**16, 2**32, 2**33, 2**48, 2**64])
 def test_many_words_are_sorted_whatever_their_spread(spread: int) -> None:
     rng = np.random.default_rng(2)
     words = rng.integers(0, spread, 100_000, dtype=np.uint64) + np.uint64(min(2**63, 2**64 - spread))
-    np.testing.assert_array_equal(words[argsort_words(words)], np.sort(words))
+    order, ordered = sort_words(words)
+    np.testing.assert_array_equal(ordered, np.sort(words))
+    np.testing.assert_array_equal(words[order], ordered)

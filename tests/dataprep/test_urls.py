@@ -9,8 +9,8 @@ import pytest
 from logs import left_behind, plain_log, plain_spec, run, write_parquet, write_spec
 
 import penstock_dataprep
-from penstock_dataprep.lock import exclusive
-from penstock_dataprep.scratch import scratch_root
+from penstock_dataprep.storage.lock import CLAIM_NAME, claimed, exclusive
+from penstock_dataprep.storage.scratch import scratch_root
 from penstock_shared import UserMistake
 
 
@@ -43,10 +43,30 @@ def test_scratch_files_may_lie_elsewhere_but_the_lock_is_the_datasets(
     assert left_behind(scratch) == []
     assert not (out / "log" / ".scratch").exists()
     manifest.unlink()
-    name = f"{manifest.parent.name}-{penstock_dataprep.__version__}"
-    with exclusive(str(out / "log" / ".scratch" / name)):
+    with exclusive(str(out / "log" / ".scratch" / manifest.parent.name)):
         assert run("build", spec, "--out", out, "--scratch", tmp_path / "other") == 2
     assert "another build of this version is running" in capsys.readouterr().err
+
+
+def test_two_versions_of_the_program_do_not_write_to_one_version_of_a_dataset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = write_spec(tmp_path / "spec.yaml", plain_spec(write_parquet(plain_log(100, seed=2), tmp_path / "log")))
+    root = f"memory://{tmp_path}/claimed"
+    assert run("build", spec, "--out", root) == 0
+    manifest = capsys.readouterr().out.splitlines()[-1]
+    system, inner = fsspec.core.url_to_fs(manifest)
+    assert not [path for path in system.find(inner.rpartition("/")[0]) if path.endswith(CLAIM_NAME)]
+    system.rm(inner)
+    with pytest.raises(KeyboardInterrupt), claimed(manifest.rpartition("/")[0], "0.0.9"):
+        raise KeyboardInterrupt
+    assert run("build", spec, "--out", root) == 2
+    assert f"penstock-data 0.0.9 has begun this version, and this is {penstock_dataprep.__version__}" in (
+        capsys.readouterr().err
+    )
+    monkeypatch.setattr(penstock_dataprep, "__version__", "0.0.9")
+    assert run("build", spec, "--out", root) == 0
+    assert system.exists(inner)
 
 
 @pytest.mark.parametrize(

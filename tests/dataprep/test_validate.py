@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_dataprep.columns import NullDefault
+from penstock_dataprep.rows.validate import validate
 from penstock_dataprep.sources import SourceBatch
-from penstock_dataprep.targets import Target
-from penstock_dataprep.validate import validate
+from penstock_dataprep.spec.columns import NullDefault
+from penstock_dataprep.spec.targets import Target
 
 NAN, INF = float("nan"), float("inf")
 

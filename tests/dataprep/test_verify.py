@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from logs import Built, run
 
-from penstock_dataprep.facts import share
+from penstock_dataprep.statistics.facts import share
 
 
 @pytest.fixture

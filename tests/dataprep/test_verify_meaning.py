@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 from logs import Built, build, plain_log, plain_spec, rich_log, rich_spec, write_parquet
 
-from penstock_dataprep.blocks import Values, decode_block, encode_block
-from penstock_dataprep.coverage import CountLevels
-from penstock_dataprep.storage import checksum
-from penstock_dataprep.tfrecord import frame, unframe
-from penstock_dataprep.verify import verify
+from penstock_dataprep.records.blocks import Values, decode_block, encode_block
+from penstock_dataprep.records.tfrecord import frame, unframe
+from penstock_dataprep.statistics.coverage import CountLevels
+from penstock_dataprep.storage.files import checksum
+from penstock_dataprep.verify.dataset import verify
 from penstock_shared import DataRefused, Manifest
 from penstock_shared.digests import manifest_digest, vocabulary_digest
 

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import Built, build, plain_log, plain_spec, ranked, vocabulary_tokens, write_parquet
 
-from penstock_dataprep import coding, counting, lookup, numbering, vocabulary
-from penstock_dataprep.coding import code_tokens
-from penstock_dataprep.columns import VocabularySpec
-from penstock_dataprep.hashing import fingerprint_tokens
-from penstock_dataprep.numbering import Numbering
-from penstock_dataprep.scratch import Scratch
-from penstock_dataprep.verify import verify
+from penstock_dataprep.order.hashing import fingerprint_tokens
+from penstock_dataprep.spec.columns import VocabularySpec
+from penstock_dataprep.storage.scratch import Scratch
+from penstock_dataprep.verify.dataset import verify
+from penstock_dataprep.vocabularies import coding, counting, lookup, numbering, vocabulary
+from penstock_dataprep.vocabularies.coding import code_tokens
+from penstock_dataprep.vocabularies.numbering import Numbering
 from penstock_shared import DataRefused
 
 INTEGERS = st.one_of(st.integers(-3, 12), st.integers(-(2**63), 2**63 - 1))
@@ -56,8 +56,9 @@ def number(batches: list[list[Any]], rules: VocabularySpec, bits: int, scratch: 
     splitters = vocabulary.choose_splitters(merged)
     dealt: dict[int, list[pa.RecordBatch]] = {}
     for held in merged:
-        for number_of_range, table in vocabulary.cut_by_range(scratch.read_batch(held.file), splitters).items():
-            dealt.setdefault(number_of_range, []).append(table)
+        table = scratch.read_batch(held.file)
+        for number_of_range, rows in vocabulary.cut_by_range(table, splitters).items():
+            dealt.setdefault(number_of_range, []).append(table.take(pa.array(rows)))
     ranges = []
     for number_of_range, tables in dealt.items():
         table = vocabulary.sort_range(tables)
@@ -140,7 +141,7 @@ def test_ranges_follow_each_other_wherever_they_are_cut(
     cut = vocabulary.cut_by_range(table, sorted(keys, key=rank))
     found = []
     for number_of_range in sorted(cut):
-        ordered = vocabulary.sort_range([cut[number_of_range]])
+        ordered = vocabulary.sort_range([table.take(pa.array(cut[number_of_range]))])
         found += zip(ordered["count"].to_pylist(), ordered["token"].to_pylist(), strict=True)
     assert found == sorted(rows, key=rank)
 

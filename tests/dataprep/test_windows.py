@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_dataprep.windows import history_windows, members, sequence_windows
+from penstock_dataprep.histories.windows import history_windows, members, sequence_windows
 
 EVENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(-2, 4)), max_size=40).map(sorted)
 LENGTHS = st.integers(1, 6)

@@ -17,9 +17,9 @@ from emulators.gcs import Emulator
 from emulators.gcs_front import Request
 from logs import build, plain_log, plain_spec, rich_log, rich_spec, run, write_parquet, write_spec
 
-from penstock_dataprep import gc
-from penstock_dataprep.buckets import UPLOAD_BYTES
-from penstock_dataprep.storage import exists, read_bytes, write_bytes
+from penstock_dataprep.storage.buckets import UPLOAD_BYTES
+from penstock_dataprep.storage.files import exists, read_bytes, write_bytes
+from penstock_dataprep.versions import gc
 
 WAIT_SECONDS = 60
 
@@ -182,7 +182,7 @@ def test_a_build_killed_while_it_uploads_leaves_nothing_to_read_and_goes_on(
 
 WRITE = """
 import sys
-from penstock_dataprep.storage import write_bytes
+from penstock_dataprep.storage.files import write_bytes
 write_bytes(sys.argv[1], (bytes(1 << 20) for _ in range(int(sys.argv[2]))))
 """
 

@@ -8,8 +8,8 @@ from emulators.gcs import Emulator
 from emulators.gcs_front import Request
 from logs import plain_log, plain_spec, run, write_parquet, write_spec
 
-from penstock_dataprep.find import described
-from penstock_dataprep.storage import write_bytes
+from penstock_dataprep.storage.files import write_bytes
+from penstock_dataprep.storage.find import described
 
 
 def test_a_plan_from_and_to_a_bucket(bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 from emulators.gcs import Emulator
 from emulators.gcs_front import Request
 
-from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.parquet import ParquetFormat
-from penstock_dataprep.storage import read_head
+from penstock_dataprep.spec.source import SourceSpec
+from penstock_dataprep.storage.files import read_head
 
 ROWS, GROUP_ROWS = 400_000, 50_000
 COLUMNS = ["item_id", "user_id"]

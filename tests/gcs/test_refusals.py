@@ -7,7 +7,7 @@ from emulators.gcs import Emulator
 from emulators.gcs_front import Request
 from logs import plain_log, plain_spec, run, write_parquet, write_spec
 
-from penstock_dataprep.storage import create_bytes, exists, is_whole, read_bytes, write_bytes
+from penstock_dataprep.storage.files import create_bytes, exists, is_whole, read_bytes, write_bytes
 from penstock_shared.errors import PenstockError
 from penstock_shared.files import File
 

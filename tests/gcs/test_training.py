@@ -17,8 +17,8 @@ from emulators.gcs import Emulator
 from emulators.gcs_front import Request
 from tiny_events import write_events
 
-from penstock_dataprep.find import glob
-from penstock_dataprep.storage import exists, read_bytes
+from penstock_dataprep.storage.files import exists, read_bytes
+from penstock_dataprep.storage.find import glob
 
 WAIT_SECONDS = 120
 LARGEST_READ_BYTES = 256 << 10
@@ -57,7 +57,8 @@ def dataset(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> tup
     """Write a dataset and a recipe to a folder and copy them to a bucket; return both places."""
     folder, bucket = tmp_path_factory.mktemp("events"), emulator.make_bucket("training")
     write_events(folder / "data")
-    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "base.yaml").write_text(RECIPE)
+    (folder / "recipe.yaml").write_text("from: base.yaml\ntraining: {seed: 3}\n")
     system, inner = fsspec.core.url_to_fs(bucket)
     for path in filter(Path.is_file, folder.rglob("*")):
         system.pipe_file(f"{inner}/{path.relative_to(folder)}", path.read_bytes())
@@ -113,8 +114,10 @@ def test_a_run_in_a_bucket_equals_one_on_a_disk_though_it_was_killed(
     assert {"recipe.yaml", "run.json", "metrics.json", "metrics.jsonl"} <= names
     assert not [name for name in names if "step-0000000010" in name]
     assert read_bytes(f"{bucket}/run/metrics.json") == (folder / "run" / "metrics.json").read_bytes()
-    (data,) = (folder / "run" / "checkpoints" / "step-0000000036").glob("state.data-*")
-    assert read_bytes(f"{bucket}/{data.relative_to(folder)}") == data.read_bytes()
+    held = list((folder / "run" / "checkpoints" / "step-0000000036").glob("state.data-*"))
+    assert len(held) == 1 + 4  # Two tables and their slots.
+    for data in held:
+        assert read_bytes(f"{bucket}/{data.relative_to(folder)}") == data.read_bytes()
     # To read a block is not to fetch all that follows it.
     ranges = [request.range.removeprefix("bytes=").split("-") for request in requests if ".tfrecord" in request.path]
     assert max(int(last) - int(first) + 1 for first, last in filter(any, ranges) if last) <= LARGEST_READ_BYTES
@@ -125,9 +128,12 @@ def test_a_model_in_a_bucket_is_whole_or_none(emulator: Emulator, dataset: tuple
     folder, bucket = dataset
     run, model = f"{bucket}/short", f"{bucket}/model"
     (folder / "short.yaml").write_text(RECIPE.replace("epochs: 2", "epochs: 1").replace("steps: 10", "steps: 100"))
-    fit = ["fit", f"{folder}/short.yaml", "--dataset", f"{bucket}/{manifest}", "--workdir", run]
+    cache = ["--cache", f"{folder}/cache"]
+    fit = ["fit", f"{folder}/short.yaml", "--dataset", f"{bucket}/{manifest}", "--workdir", run, *cache]
     kill_at("model/model.json", emulator, fit, ["export", run, "--out", model])
     recommend, export = ["recommend", model, "--user", "-5000", "-k", "3"], ["export", run, "--out", model]
+    copied = {path.name.partition("-")[2] for path in (folder / "cache").glob("*.tfrecord")}
+    assert copied == {path.name for path in folder.glob("data/**/t*/*.tfrecord")}
     half, exported, again, answered = train(recommend, export, export, recommend)
     assert half[0] == 2
     assert "is not an exported model" in half[2]
@@ -150,3 +156,28 @@ def test_what_is_missing_is_refused_at_once(emulator: Emulator, dataset: tuple[P
     for (code, _, err), said in zip(refused, (*expected, "permission denied", "permission denied"), strict=True):
         assert code == 2
         assert said in err
+
+
+@pytest.mark.slow
+def test_a_sweep_lies_in_a_bucket_with_its_runs_and_logs(
+    emulator: Emulator, dataset: tuple[Path, str], manifest: str
+) -> None:
+    _, bucket = dataset
+    system, inner = fsspec.core.url_to_fs(bucket)
+    sweep = "{recipe: recipe.yaml, judge: {metric: ndcg@5, split: test}, grid: {training.epochs: [1]}}"
+    system.pipe_file(f"{inner}/sweep.yaml", sweep.encode())
+    search = ["sweep", f"{bucket}/sweep.yaml", "--dataset", f"{bucket}/{manifest}", "--out", f"{bucket}/sweep"]
+    (code, printed, err), again = train(search, search)
+    assert code == 0, err
+    document = json.loads(read_bytes(f"{bucket}/sweep/sweep.json"))
+    (trial,) = document["trials"]
+    assert trial["status"] == "finished"
+    assert trial["run"].startswith(f"{bucket}/sweep/trials/")
+    assert json.loads(read_bytes(f"{trial['run']}/metrics.json"))["results"] == trial["results"]
+    (log,) = glob(f"{bucket}/sweep/logs/*.log")
+    assert b"ndcg@5" in read_bytes(log)
+    assert trial["run"] in printed
+    # What is finished is not run again.
+    assert again[0] == 0
+    assert again[1] == printed
+    assert "trial 1 of 1" not in again[2]

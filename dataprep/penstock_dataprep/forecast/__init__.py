@@ -16,8 +16,8 @@ from penstock_dataprep.job import Job
 from penstock_dataprep.plan import plan
 from penstock_dataprep.sources import Unit
 from penstock_dataprep.sources.survey import Survey
-from penstock_dataprep.spec import Spec
-from penstock_dataprep.storage import exists, plain
+from penstock_dataprep.spec.spec import Spec
+from penstock_dataprep.storage.files import exists, plain
 
 ROWS_SAMPLED = 100_000
 

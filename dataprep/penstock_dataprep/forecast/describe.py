@@ -4,7 +4,7 @@ from typing import Any
 
 from penstock_dataprep.forecast import Forecast
 from penstock_dataprep.forecast.line import Line
-from penstock_dataprep.text_table import text_table
+from penstock_dataprep.versions.text_table import text_table
 
 BYTE_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 

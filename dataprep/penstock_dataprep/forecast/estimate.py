@@ -3,20 +3,19 @@
 import math
 from dataclasses import dataclass
 
-from penstock_dataprep.columns import VocabularySpec
-from penstock_dataprep.facts import FeatureFacts
 from penstock_dataprep.forecast.line import Line
 from penstock_dataprep.forecast.sampled import Sampled, Tokens
-from penstock_dataprep.list_spec import list_columns
-from penstock_dataprep.shuffle import shard_count
-from penstock_dataprep.spec import Spec, SplitSpec
-from penstock_dataprep.split import SPLITS
-from penstock_dataprep.targets import Target
-from penstock_dataprep.token_index import SLOTS_PER_KEY
+from penstock_dataprep.order.shuffle import shard_count
+from penstock_dataprep.order.split import SPLITS
+from penstock_dataprep.spec.columns import VocabularySpec
+from penstock_dataprep.spec.lists import list_columns
+from penstock_dataprep.spec.spec import Spec, SplitSpec
+from penstock_dataprep.spec.targets import Target
+from penstock_dataprep.statistics.facts import FeatureFacts
+from penstock_dataprep.vocabularies.token_index import BYTES_PER_KEY
 from penstock_shared.layout import WIDTH_BYTES, Column, Storage, narrowest_integer, narrowest_length, scalar_row_bytes
 from penstock_shared.tokens import first_token_id
 
-SLOT_BYTES = 8 + 4  # a hash and an id
 LARGEST_ID = 2**31 - 1
 
 
@@ -129,14 +128,13 @@ def _vocabulary(name: str, rules: VocabularySpec, sampled: Sampled, rows: float)
         how += f"; before min_count {rules.min_count}"
     if rules.max_size is not None and found > rules.max_size:
         found, how = float(rules.max_size), f"max_size; {how}"
-    table = found * SLOTS_PER_KEY * SLOT_BYTES
     return found, [
         Line(f"vocabulary {name}", found, "tokens", how),
         Line(
             f"lookup table {name}",
-            table,
+            found * BYTES_PER_KEY,
             "bytes",
-            f"{found:,.0f} tokens x {SLOTS_PER_KEY} slots x {SLOT_BYTES} bytes, mapped from disk once a machine",
+            f"{found:,.0f} tokens x {BYTES_PER_KEY} bytes, mapped from disk once a machine",
         ),
     ]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from penstock_dataprep.storage import is_bucket
+from penstock_dataprep.storage.files import is_bucket
 
 # The multi-regions, and how the names of the regions in them begin.
 MULTI_REGIONS = {"US": ("us-",), "EU": ("europe-",), "ASIA": ("asia-",)}
@@ -44,6 +44,6 @@ def bucket_location(url: str) -> str | None:
     """Return where the bucket of a gs:// URL lies; None for other paths and where the account may not ask."""
     if not is_bucket(url):
         return None
-    from penstock_dataprep import buckets  # its imports take most of a second
+    from penstock_dataprep.storage import buckets  # its imports take most of a second
 
     return buckets.location(url)

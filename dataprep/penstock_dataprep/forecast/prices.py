@@ -28,7 +28,7 @@ ASSUMPTIONS: dict[str, Assumption] = {
         4, "columns", "2026-11-20", "benchmarks/prepare.py; time is taken to grow with them"
     ),
     "scratch_bytes_per_row": Assumption(
-        110,
+        100,
         "bytes",
         "2026-11-20",
         "measured on a log of 4 columns (README, What a build needs); taken to grow with them",

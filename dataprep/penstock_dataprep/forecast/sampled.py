@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from penstock_dataprep.facts import Facts, reasons
+from penstock_dataprep.rows.transform import transform_valid
+from penstock_dataprep.rows.validate import validate
 from penstock_dataprep.sources import SourceBatch
-from penstock_dataprep.targets import Target
-from penstock_dataprep.transform import transform_valid
+from penstock_dataprep.spec.targets import Target
+from penstock_dataprep.statistics.facts import Facts, reasons
 from penstock_dataprep.transforms.time_part import TimePartRule
-from penstock_dataprep.validate import validate
 
 # The unit of a time by its size: seconds, milliseconds, microseconds and nanoseconds from 2001 to 2100.
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from penstock_dataprep.columns import VocabularySpec
 from penstock_dataprep.forecast.sampled import Sampled
-from penstock_dataprep.spec import Spec
-from penstock_dataprep.targets import Target
+from penstock_dataprep.spec.columns import VocabularySpec
+from penstock_dataprep.spec.spec import Spec
+from penstock_dataprep.spec.targets import Target
 from penstock_dataprep.transforms.time_part import TimePartRule
 
 LEAST_ROWS = 1000  # of a smaller sample, shares say nothing

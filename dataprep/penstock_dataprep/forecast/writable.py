@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from penstock_dataprep.storage import is_local, make_folder
+from penstock_dataprep.storage.files import is_local, make_folder
 from penstock_shared.errors import UserMistake
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from penstock_dataprep.hashing import mix64
+from penstock_dataprep.order.hashing import mix64
 from penstock_shared.tokens import MASK64, hash_token
 
 WEYL_STEP = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: neighbouring indices land far apart (Steele et al., SplitMix)

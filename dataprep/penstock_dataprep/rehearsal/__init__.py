@@ -10,9 +10,9 @@ from penstock_dataprep.build import build
 from penstock_dataprep.plan import plan
 from penstock_dataprep.rehearsal.sample import Sample, take_sample
 from penstock_dataprep.rehearsal.trainer import find_trainer, run_trainer
-from penstock_dataprep.spec import Spec
-from penstock_dataprep.storage import read_bytes
-from penstock_dataprep.verify import verify
+from penstock_dataprep.spec.spec import Spec
+from penstock_dataprep.storage.files import read_bytes
+from penstock_dataprep.verify.dataset import verify
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 from penstock_shared.manifest import load_manifest
 
@@ -23,17 +23,21 @@ LINES_SHOWN = 12  # of what a program says that ended badly
 Say = Callable[[str], None]
 
 
-def rehearse(spec: Spec, recipe: str, rows: int, keep: str | None, say: Say) -> None:
-    """Sample, build, verify, fit, evaluate, export and recommend, telling `say` what each step took and made.
+def rehearse(spec: Spec, recipe: str, settings: list[str], rows: int, keep: str | None, say: Say) -> None:
+    """Check the recipe, sample, build, verify, fit, evaluate, export and recommend.
 
-    All is made in the folder `keep`, or in one that is gone afterwards. Raises the error of the step that failed, its
-    name before the message; UserMistake where the folder, the recipe or the trainer is not there.
+    `settings` go over the recipe, and `say` is told what each step took and made. All is made in the folder `keep`, or
+    in one that is gone afterwards. Raises the error of the step that failed, its name before the message; UserMistake
+    where the folder, the recipe or the trainer is not there.
     """
     trainer = find_trainer()
     if "://" not in recipe and not Path(recipe).is_file():
         raise UserMistake(f"{recipe}: no such file; expected a recipe in YAML")
     started = time.monotonic()
+    asked = [recipe, *(part for setting in settings for part in ("--set", setting))]
     with _folder(keep) as folder:
+        with _step("recipe", say):
+            _train(trainer, "recipe", asked, folder)
         with _step("sample", say) as made:
             job = plan(spec, str(folder / "datasets"), [], None, None)
             sample = take_sample(job, rows, folder / "sample")
@@ -49,7 +53,7 @@ def rehearse(spec: Spec, recipe: str, rows: int, keep: str | None, say: Say) -> 
             made.append(f"{verify(manifest, path):,} claims hold")
         run, model = str(folder / "run"), str(folder / "model")
         steps = {
-            "fit": [recipe, "--dataset", path, "--workdir", run],
+            "fit": [*asked, "--dataset", path, "--workdir", run],
             "evaluate": [run],
             "export": [run, "--out", model],
         }

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from penstock_dataprep.hashing import hash_tokens
+from penstock_dataprep.order.hashing import hash_tokens
 
 ENOUGH_ROWS = 5  # of a user, to train on some and be tested on another
 LARGEST_SHARE = 0.1  # of the rows, beyond which a user is taken last

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from penstock_dataprep.job import Job
 from penstock_dataprep.rehearsal.choose import choose_rows
-from penstock_dataprep.scratch import Scratch
+from penstock_dataprep.rows.validate import convert
 from penstock_dataprep.sources import Origin, SourceBatch
-from penstock_dataprep.spec import Spec
-from penstock_dataprep.targets import Target
-from penstock_dataprep.validate import convert
+from penstock_dataprep.spec.spec import Spec
+from penstock_dataprep.spec.targets import Target
+from penstock_dataprep.storage.scratch import Scratch
 from penstock_shared.errors import DataRefused
 
 # Users are chosen from so many times the rows wanted, so that some have a history in them.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from penstock_dataprep.sources.base import ROW_COLUMN, Origin, Piece, Schema, SourceBatch, Unit
 from penstock_dataprep.sources.bigquery import find_table
 from penstock_dataprep.sources.files import FORMATS, find_files
-from penstock_dataprep.spec import Spec
+from penstock_dataprep.spec.spec import Spec
 
 # What finds a spec's source, by its kind, before the job: the origin that workers read from, and its schemas.
 SOURCES: dict[str, Callable[[Spec], tuple[Origin, list[Schema]]]] = {

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
-from penstock_dataprep.scratch import Scratch
-from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.survey import Survey
+from penstock_dataprep.spec.source import SourceSpec
+from penstock_dataprep.storage.scratch import Scratch
 from penstock_shared.errors import UserMistake
 from penstock_shared.origin import Source
 

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
 
-from penstock_dataprep.reach import reaching
-from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.base import SourceBatch, Unit
 from penstock_dataprep.sources.encoding import as_utf8, fault_in, to_text
 from penstock_dataprep.sources.quotes import QuoteWatch
-from penstock_dataprep.storage import is_local, open_input, open_stream, read_head
+from penstock_dataprep.spec.source import SourceSpec
+from penstock_dataprep.storage.files import is_local, open_input, open_stream, read_head
+from penstock_dataprep.storage.reach import reaching
 from penstock_shared.errors import DataRefused, UserMistake
 
 BLOCK_BYTES = 32 << 20

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penstock_dataprep.find import described
-from penstock_dataprep.reach import reaching
-from penstock_dataprep.scratch import Scratch
-from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.base import ROW_COLUMN, Format, Schema, SourceBatch, Unit, with_row_column
 from penstock_dataprep.sources.csv import CsvFormat
 from penstock_dataprep.sources.files_survey import survey_parquet, survey_text
 from penstock_dataprep.sources.jsonl import JsonLinesFormat
 from penstock_dataprep.sources.parquet import ParquetFormat
 from penstock_dataprep.sources.survey import Survey, spread
-from penstock_dataprep.spec import Spec
-from penstock_dataprep.storage import filesystem, is_local, plain
+from penstock_dataprep.spec.source import SourceSpec
+from penstock_dataprep.spec.spec import Spec
+from penstock_dataprep.storage.files import filesystem, is_local, plain
+from penstock_dataprep.storage.find import described
+from penstock_dataprep.storage.reach import reaching
+from penstock_dataprep.storage.scratch import Scratch
 from penstock_shared.errors import DataRefused, UserMistake
 from penstock_shared.origin import FileSource, Source, SourceFile
 

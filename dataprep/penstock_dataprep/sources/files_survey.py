@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 
 from penstock_dataprep.sources.base import Unit
 from penstock_dataprep.sources.survey import Survey, spread
-from penstock_dataprep.storage import open_input
+from penstock_dataprep.storage.files import open_input
 from penstock_shared.origin import SourceFile
 
 FILES_PROBED = 8

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from penstock_dataprep.reach import reaching
-from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.base import SourceBatch, Unit
-from penstock_dataprep.storage import open_stream, read_head
+from penstock_dataprep.spec.source import SourceSpec
+from penstock_dataprep.storage.files import open_stream, read_head
+from penstock_dataprep.storage.reach import reaching
 from penstock_shared.errors import DataRefused
 
 BLOCK_BYTES = 32 << 20

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from penstock_dataprep.reach import reaching
-from penstock_dataprep.source_spec import SourceSpec
 from penstock_dataprep.sources.base import ROWS_PER_BATCH, SourceBatch, Unit
-from penstock_dataprep.storage import filesystem, is_local, open_input
+from penstock_dataprep.spec.source import SourceSpec
+from penstock_dataprep.storage.files import filesystem, is_local, open_input
+from penstock_dataprep.storage.reach import reaching
 from penstock_shared.errors import DataRefused
 
 

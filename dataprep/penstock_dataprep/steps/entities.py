@@ -5,19 +5,19 @@ from collections.abc import Iterable, Iterator
 from apache_beam.pvalue import TaggedOutput
 from pydantic import TypeAdapter
 
-from penstock_dataprep import entities
-from penstock_dataprep.drift import drifts
-from penstock_dataprep.entities import TableDesign, WrittenTableShard
-from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
-from penstock_dataprep.listing import merge_shards, read_sketches, write_sketches
-from penstock_dataprep.mapping import Segment
-from penstock_dataprep.memo import recall, remember
-from penstock_dataprep.numbering import Numbering
-from penstock_dataprep.sketch import statistics
-from penstock_dataprep.staged import Staged
-from penstock_dataprep.storage import is_whole
-from penstock_dataprep.transform import Measures
+from penstock_dataprep.rows import entities
+from penstock_dataprep.rows.entities import TableDesign, WrittenTableShard
+from penstock_dataprep.rows.mapping import Segment
+from penstock_dataprep.rows.staged import Staged
+from penstock_dataprep.rows.transform import Measures
+from penstock_dataprep.statistics.drift import drifts
+from penstock_dataprep.statistics.facts import Facts
+from penstock_dataprep.statistics.sketch import statistics
+from penstock_dataprep.storage.files import is_whole
+from penstock_dataprep.storage.memo import recall, remember
+from penstock_dataprep.versions.listing import merge_shards, read_sketches, write_sketches
+from penstock_dataprep.vocabularies.numbering import Numbering
 from penstock_shared.errors import DataRefused
 from penstock_shared.manifest import Accounting, Table
 

@@ -6,22 +6,22 @@ from dataclasses import replace
 
 from pydantic import TypeAdapter
 
-from penstock_dataprep import events
-from penstock_dataprep.arrange import Arranged
-from penstock_dataprep.arrange import arrange as arrange_partition
 from penstock_dataprep.design import Design, make_column, settle_after
-from penstock_dataprep.facts import Facts
-from penstock_dataprep.gather import gather as gather_partition
+from penstock_dataprep.histories import events
+from penstock_dataprep.histories.arrange import Arranged
+from penstock_dataprep.histories.arrange import arrange as arrange_partition
+from penstock_dataprep.histories.gather import gather as gather_partition
 from penstock_dataprep.job import Job
-from penstock_dataprep.list_spec import list_columns
-from penstock_dataprep.mapping import Segment
-from penstock_dataprep.memo import recall, remember
-from penstock_dataprep.numbering import Numbering
-from penstock_dataprep.outputs import event_targets
+from penstock_dataprep.order.split import Splitter
 from penstock_dataprep.progress import BOARD
-from penstock_dataprep.split import Splitter
-from penstock_dataprep.staged import Staged
-from penstock_dataprep.transform import Measures
+from penstock_dataprep.rows.mapping import Segment
+from penstock_dataprep.rows.staged import Staged
+from penstock_dataprep.rows.transform import Measures
+from penstock_dataprep.spec.lists import list_columns
+from penstock_dataprep.spec.outputs import event_targets
+from penstock_dataprep.statistics.facts import Facts
+from penstock_dataprep.storage.memo import recall, remember
+from penstock_dataprep.vocabularies.numbering import Numbering
 
 # What the notes of finished work hold.
 DEALT: TypeAdapter[list[tuple[int, Segment]]] = TypeAdapter(list[tuple[int, Segment]])

@@ -7,31 +7,30 @@ from dataclasses import replace
 from apache_beam.pvalue import TaggedOutput
 from pydantic import TypeAdapter
 
-from penstock_dataprep.elements import ReadBatch, ValidBatch
-from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
-from penstock_dataprep.judge import check_facts
-from penstock_dataprep.memo import recall, remember
 from penstock_dataprep.progress import BOARD
-from penstock_dataprep.rejects import write_rejects
-from penstock_dataprep.sources import Unit
-from penstock_dataprep.staged import Staged
-from penstock_dataprep.staged import stage as stage_batch
-from penstock_dataprep.transform import transform_valid
-from penstock_dataprep.validate import validate as validate_batch
+from penstock_dataprep.rows.elements import ReadBatch, ValidBatch
+from penstock_dataprep.rows.judge import check_facts
+from penstock_dataprep.rows.rejects import write_rejects
+from penstock_dataprep.rows.staged import Staged
+from penstock_dataprep.rows.staged import stage as stage_batch
+from penstock_dataprep.rows.transform import transform_valid
+from penstock_dataprep.rows.validate import validate as validate_batch
+from penstock_dataprep.sources import Piece, Unit
+from penstock_dataprep.statistics.facts import Facts
+from penstock_dataprep.storage.memo import recall, remember
 
 # What the notes of finished work hold.
-PIECES: TypeAdapter[int] = TypeAdapter(int)
+LABELS: TypeAdapter[list[str]] = TypeAdapter(list[str])
 STAGED: TypeAdapter[tuple[Staged | None, Facts]] = TypeAdapter(tuple[Staged | None, Facts])
 
 
 def recall_unit(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[Staged | TaggedOutput]:
     """Yield what an earlier attempt staged of a unit, or the unit itself as unfinished."""
     number, _ = numbered_unit
-    label = job.label(number)
-    pieces = recall(job.scratch, f"read/{label}", PIECES)
-    notes = [recall(job.scratch, f"stage/{_label(label, piece)}", STAGED) for piece in range(pieces or 0)]
-    if pieces is None or None in notes:
+    labels = recall(job.scratch, f"read/{job.label(number)}", LABELS)
+    notes = [recall(job.scratch, f"stage/{label}", STAGED) for label in labels or ()]
+    if labels is None or None in notes:
         yield TaggedOutput("unfinished", numbered_unit)
         return
     for staged, facts in filter(None, notes):
@@ -44,11 +43,25 @@ def recall_unit(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[Staged | 
 def read(job: Job, numbered_unit: tuple[int, Unit]) -> Iterator[ReadBatch]:
     """Yield the labelled batches of one unit of the source."""
     number, unit = numbered_unit
-    pieces = 0
-    for piece in job.origin.read(unit, sorted({target.source for target in job.targets})):
-        yield ReadBatch(_label(job.label(number), pieces), piece)
-        pieces += 1
-    remember(job.scratch, f"read/{job.label(number)}", PIECES, pieces)
+    yield from hand_on(job, number, job.origin.read(unit, source_columns(job)))
+
+
+def source_columns(job: Job) -> list[str]:
+    """Return the columns that are read."""
+    return sorted({target.source for target in job.targets})
+
+
+def hand_on(job: Job, number: int, pieces: Iterable[Piece], attempt: str = "") -> Iterator[ReadBatch]:
+    """Yield the pieces of a unit as labelled batches, and note the labels.
+
+    Where another attempt would cut the unit into other pieces, `attempt` is its name: then no batch that it left, or
+    still writes, is taken for one of this.
+    """
+    labels = []
+    for place, piece in enumerate(pieces):
+        labels.append(f"{job.label(number)}-{attempt}{place:04d}")
+        yield ReadBatch(labels[-1], piece)
+    remember(job.scratch, f"read/{job.label(number)}", LABELS, labels)
 
 
 def validate(job: Job, read_batch: ReadBatch) -> Iterator[ValidBatch]:
@@ -71,10 +84,6 @@ def stage(job: Job, valid: ValidBatch) -> Iterator[Staged | TaggedOutput]:
     remember(job.scratch, f"stage/{valid.label}", STAGED, (staged, facts))
     BOARD.advance("read", facts.read)
     yield TaggedOutput("facts", facts)
-
-
-def _label(unit: str, piece: int) -> str:
-    return f"{unit}-{piece:04d}"
 
 
 def merge_facts(parts: Iterable[Facts]) -> Facts:

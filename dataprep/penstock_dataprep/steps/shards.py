@@ -5,19 +5,20 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import TypeAdapter
 
-from penstock_dataprep import mapping, shard
 from penstock_dataprep.design import Design, make_design, make_features
-from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
-from penstock_dataprep.list_spec import list_columns
-from penstock_dataprep.memo import recall, remember
-from penstock_dataprep.numbering import Numbering
+from penstock_dataprep.order.split import Splitter
 from penstock_dataprep.progress import BOARD
-from penstock_dataprep.publish import publish_manifest
-from penstock_dataprep.split import Splitter
-from penstock_dataprep.staged import Staged
-from penstock_dataprep.storage import is_whole
-from penstock_dataprep.transform import Measures
+from penstock_dataprep.records import shard
+from penstock_dataprep.rows import mapping
+from penstock_dataprep.rows.staged import Staged
+from penstock_dataprep.rows.transform import Measures
+from penstock_dataprep.spec.lists import list_columns
+from penstock_dataprep.statistics.facts import Facts
+from penstock_dataprep.storage.files import is_whole
+from penstock_dataprep.storage.memo import recall, remember
+from penstock_dataprep.versions.publish import publish_manifest
+from penstock_dataprep.vocabularies.numbering import Numbering
 from penstock_shared.layout import RecordLayout
 from penstock_shared.manifest import Table
 from penstock_shared.vocabularies import VocabularyShard

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from penstock_dataprep import leave_last
-from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
-from penstock_dataprep.spec import LeaveLastSplit
-from penstock_dataprep.split import Splitter, make_splitter
-from penstock_dataprep.staged import Staged, read_rows
+from penstock_dataprep.order import leave_last
+from penstock_dataprep.order.split import Splitter, make_splitter
+from penstock_dataprep.rows.staged import Staged, read_rows
+from penstock_dataprep.spec.spec import LeaveLastSplit
+from penstock_dataprep.statistics.facts import Facts
 
 
 def deal_events(job: Job, staged: Staged) -> Iterator[tuple[int, str]]:

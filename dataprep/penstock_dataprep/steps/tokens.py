@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import TaggedOutput
 
-from penstock_dataprep import counting, known, lookup, numbering, vocabulary
-from penstock_dataprep.counting import Counts
-from penstock_dataprep.facts import Facts
 from penstock_dataprep.job import Job
-from penstock_dataprep.numbering import Numbering
+from penstock_dataprep.order.sorting import sort_words
+from penstock_dataprep.order.split import SPLITS, TRAIN, Splitter
 from penstock_dataprep.progress import BOARD
-from penstock_dataprep.sorting import argsort_words
-from penstock_dataprep.split import SPLITS, TRAIN, Splitter
-from penstock_dataprep.staged import Staged, read_rows, read_tokens, tokens_file
-from penstock_dataprep.transform import measure_rows
+from penstock_dataprep.rows.staged import Staged, read_rows, read_tokens, tokens_file
+from penstock_dataprep.rows.transform import measure_rows
+from penstock_dataprep.statistics.facts import Facts
+from penstock_dataprep.vocabularies import counting, known, lookup, numbering, vocabulary
+from penstock_dataprep.vocabularies.counting import Counts
+from penstock_dataprep.vocabularies.numbering import Numbering
 from penstock_shared.errors import DataRefused
 from penstock_shared.vocabularies import VocabularyShard
 
@@ -44,10 +44,12 @@ def count_tokens(
                 None if rules.of == "all" else is_train if held.lengths is None else np.repeat(is_train, held.lengths)
             )
             file = f"counts/{staged.label}.{user}"
-            job.scratch.write_array(file, counting.count_codes(held.numbers, len(tokens), mask).astype(np.uint32))
+            counts = counting.count_codes(held.numbers, len(tokens), mask)
+            dtype = np.min_scalar_type(counts.max(initial=0))
+            job.scratch.write_array(file, counts.astype(dtype))
             edges = itertools.pairwise(counting.partition_edges(hashes, bits).tolist())
             for partition, (start, stop) in enumerate(edges):
-                yield (name, partition), Counts(tokens_file(staged, user), file, start, stop)
+                yield (name, partition), Counts(tokens_file(staged, user), file, dtype.str, start, stop)
     if job.table is None:
         BOARD.advance("count", staged.rows)
     yield TaggedOutput("measures", measure_rows(rows, job.targets, is_train))
@@ -62,12 +64,12 @@ def read_known(job: Job, task: tuple[str, int], facts: Facts) -> Iterator[tuple[
     table = known.read_tokens(held, position, job.base)
     job.scratch.write_batches(f"known/{name}.{position:05d}", [table])
     hashes = table.column("hash").to_numpy()
-    order = argsort_words(hashes)
+    order, ordered = sort_words(hashes)
     file = f"known-by-hash/{name}.{position:05d}"
     job.scratch.write_batches(file, [table.take(pa.array(order))])
-    edges = counting.partition_edges(hashes[order], _partition_bits(job, name, facts))
+    edges = counting.partition_edges(ordered, _partition_bits(job, name, facts))
     for partition, (start, stop) in enumerate(itertools.pairwise(edges.tolist())):
-        yield (name, partition), Counts(file, "", start, stop)
+        yield (name, partition), Counts(file, "", "", start, stop)
 
 
 def _partition_bits(job: Job, name: str, facts: Facts) -> int:
@@ -109,25 +111,27 @@ def count_known(job: Job, task: tuple[str, int], partitions: list[vocabulary.Mer
 
 def cut_ranges(
     job: Job, merged: vocabulary.Merged, partitions: list[vocabulary.Merged]
-) -> Iterator[tuple[tuple[str, int], tuple[str, int]]]:
-    """Yield, by (vocabulary, range), where a partition's tokens of that range are."""
+) -> Iterator[tuple[tuple[str, int], tuple[str, str, int]]]:
+    """Yield, by (vocabulary, range), where a partition's tokens are, and which of them are of that range."""
     splitters = vocabulary.choose_splitters([held for held in partitions if held.vocabulary == merged.vocabulary])
     ranges = vocabulary.cut_by_range(job.scratch.read_batch(merged.file), splitters)
     file = f"cut/{merged.vocabulary}.{merged.partition:05d}"
     if ranges:
-        job.scratch.write_batches(file, list(ranges.values()))
+        job.scratch.write_batches(file, [pa.RecordBatch.from_pydict({"row": rows}) for rows in ranges.values()])
     parent = job.parent_vocabulary(merged.vocabulary)
     first = len(parent.shards) if parent else 0
     for position, number in enumerate(ranges):
-        yield (merged.vocabulary, first + number), (file, position)
+        yield (merged.vocabulary, first + number), (merged.file, file, position)
 
 
 def sort_range(
-    job: Job, grouped: tuple[tuple[str, int], Iterable[tuple[str, int]]], partitions: list[vocabulary.Merged]
+    job: Job, grouped: tuple[tuple[str, int], Iterable[tuple[str, str, int]]], partitions: list[vocabulary.Merged]
 ) -> Iterator[vocabulary.Range]:
     """Yield a description of one sorted range."""
     (name, number), places = grouped
-    table = vocabulary.sort_range([job.scratch.read_batch(*place) for place in sorted(places)])
+    read = job.scratch.read_batch
+    cuts = [read(tokens).take(read(rows, position).column("row")) for tokens, rows, position in sorted(places)]
+    table = vocabulary.sort_range(cuts)
     merged = [held for held in partitions if held.vocabulary == name]
     yield _write_range(job, name, number, table, merged)
 
@@ -137,7 +141,7 @@ def _write_range(
 ) -> vocabulary.Range:
     held = vocabulary.Range.of(name, number, table, vocabulary.all_shared(merged))
     bits = numbering.index_bits(merged, job.parent_vocabulary(name))
-    job.scratch.write_batches(held.file, [table])
+    job.scratch.write_batches(held.file, [table.select(["token", "count"])])
     job.scratch.write_batches(held.ranks_file, vocabulary.cut_by_hash(vocabulary.rank_table(table), bits))
     return held
 

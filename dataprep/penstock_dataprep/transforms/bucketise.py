@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from penstock_dataprep.histogram import Histogram
+from penstock_dataprep.statistics.histogram import Histogram
 from penstock_dataprep.transforms.base import Rule
 from penstock_shared.transforms import Bucketised
 

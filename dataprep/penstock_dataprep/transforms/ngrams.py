@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from penstock_dataprep.hashing import string_buffers
+from penstock_dataprep.order.hashing import string_buffers
 from penstock_dataprep.transforms.base import Rule
 from penstock_dataprep.transforms.texts import Pieces, list_tokens, without_empty
 from penstock_shared.transforms import NGrams

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from penstock_dataprep.exact import exact_sums
+from penstock_dataprep.statistics.exact import exact_sums
 from penstock_dataprep.transforms.base import Rule
 from penstock_shared.transforms import Normalised
 

@@ -1,7 +1,7 @@
 """Read a BigQuery table, or the result of a query, through the Storage Read API."""
 
 from penstock_dataprep.sources.base import Origin, Schema
-from penstock_dataprep.spec import Spec
+from penstock_dataprep.spec.spec import Spec
 
 
 def find_table(spec: Spec) -> tuple[Origin, list[Schema]]:

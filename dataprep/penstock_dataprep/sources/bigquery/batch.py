@@ -1,4 +1,4 @@
-"""Carry Arrow batches as BigQuery sent them, compressed, to the threads that decode them."""
+"""Carry Arrow batches as BigQuery sent them, compressed, to the threads that decode them, or to other workers."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock_dataprep.sources.base import SourceBatch
+from penstock_dataprep.storage.files import open_input, write_bytes
+from penstock_dataprep.storage.scratch import Scratch
 from penstock_shared.errors import PenstockError
 
 
@@ -42,6 +44,37 @@ class RawBatch:
         columns = {name: _joined([take_path(batch, name.split(".")) for batch in batches]) for name in self.columns}
         rows = np.arange(self.first_row, self.first_row + found)
         return SourceBatch(self.place, pa.RecordBatch.from_pydict(columns), rows)
+
+    def keep(self, scratch: Scratch, name: str) -> "KeptBatch":
+        """Write the messages to a file of the scratch folder."""
+        path = scratch.path(name)
+        write_bytes(path, [self.schema, *self.messages], durable=False)
+        return KeptBatch(path, self.place, self.rows, self.first_row, self.columns, self.nbytes)
+
+
+@dataclass(frozen=True)
+class KeptBatch:
+    """Point at the messages of a RawBatch in a file, behind their schema: an Arrow IPC stream."""
+
+    path: str
+    place: str
+    rows: int
+    first_row: int
+    columns: tuple[str, ...]
+    nbytes: int
+
+    def decode(self) -> SourceBatch:
+        """Return the rows, each of `columns` as a column of its own."""
+        messages = list(pa.ipc.MessageReader.open_stream(open_input(self.path)))
+        schema, *batches = (message.serialize().to_pybytes() for message in messages)
+        return RawBatch(self.place, schema, tuple(batches), self.rows, self.first_row, self.columns).decode()
+
+
+def first_rows(message: bytes, schema: bytes, rows: int) -> bytes:
+    """Return a message of the first rows of another."""
+    batch = pa.ipc.read_record_batch(pa.py_buffer(message), pa.ipc.read_schema(pa.py_buffer(schema)))
+    content: bytes = batch.slice(0, rows).serialize().to_pybytes()
+    return content
 
 
 def take_path(batch: pa.RecordBatch, path: list[str]) -> pa.Array:

@@ -5,7 +5,7 @@ from google.cloud import bigquery
 from penstock_dataprep.sources.bigquery.columns import STANDARD_NAMES
 from penstock_dataprep.sources.bigquery.faults import ANY, explain
 from penstock_dataprep.sources.bigquery.ranges import Partitioning
-from penstock_dataprep.spec import Spec
+from penstock_dataprep.spec.spec import Spec
 
 HASHED = {"INT64": "CAST({0} AS STRING)", "STRING": "{0}", "BYTES": "{0}"}
 

@@ -1,17 +1,17 @@
-"""Keep the messages of a range on disk until all have come."""
+"""Keep the messages of a share on disk until all have come."""
 
 import tempfile
 import threading
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-from penstock_dataprep.storage import out_of_space
+from penstock_dataprep.storage.files import out_of_space
 
 
 class Message(NamedTuple):
     """Point at one message in the file; in the order of streams, and in a stream of rows."""
 
-    stream: int
+    stream: str
     first_row: int
     rows: int
     start: int
@@ -27,7 +27,7 @@ class Spool:
         self._lock = threading.Lock()
         self._end = 0
 
-    def add(self, stream: int, first_row: int, rows: int, content: bytes) -> None:
+    def add(self, stream: str, first_row: int, rows: int, content: bytes) -> None:
         """Keep a message; any thread may call. Raises PenstockError when the disk is full."""
         with self._lock:
             try:

@@ -8,21 +8,24 @@ from typing import Any
 from google.cloud import bigquery
 from pydantic import TypeAdapter
 
-from penstock_dataprep.memo import recall, remember
-from penstock_dataprep.scratch import Scratch
-from penstock_dataprep.source_spec import BigQuerySpec
 from penstock_dataprep.sources.base import ROW_COLUMN, Schema, SourceBatch, Unit
 from penstock_dataprep.sources.bigquery.batch import RawBatch
 from penstock_dataprep.sources.bigquery.clients import read_client, rest_client
 from penstock_dataprep.sources.bigquery.columns import Column, read_columns
 from penstock_dataprep.sources.bigquery.faults import ANY, explain
+from penstock_dataprep.sources.bigquery.halves import StreamSplitter
 from penstock_dataprep.sources.bigquery.partitions import choose_hashed, partitioning_of
 from penstock_dataprep.sources.bigquery.query import dry_run, materialise, result_table, state_of
 from penstock_dataprep.sources.bigquery.ranges import TableRange, cut, restrict
-from penstock_dataprep.sources.bigquery.session import PLACE, Request, check_readable, read_range
+from penstock_dataprep.sources.bigquery.session import PLACE, Request, check_readable, read_share
+from penstock_dataprep.sources.bigquery.share import Share
 from penstock_dataprep.sources.bigquery.survey import sample_table, survey_query, survey_table
+from penstock_dataprep.sources.bigquery.tracker import Claims, ShareTracker
 from penstock_dataprep.sources.survey import Survey
-from penstock_dataprep.spec import Spec
+from penstock_dataprep.spec.source import BigQuerySpec
+from penstock_dataprep.spec.spec import Spec
+from penstock_dataprep.storage.memo import recall, remember
+from penstock_dataprep.storage.scratch import Scratch
 from penstock_shared.errors import UserMistake
 from penstock_shared.origin import Source, TableSource
 from penstock_shared.strict import nearest
@@ -98,10 +101,14 @@ class TableOrigin:
 
     def read(self, unit: Unit, columns: list[str]) -> Iterator[RawBatch]:
         """Yield the rows of a range, compressed as they came."""
+        yield from self.read_share(unit, columns, ShareTracker(Share(), StreamSplitter(read_client())))
+
+    def read_share(self, unit: Unit, columns: list[str], claims: Claims) -> Iterator[RawBatch]:
+        """Yield the rows of a share of a range, of which others may be given away until all have come."""
         assert isinstance(unit, TableRange)
         restriction = restrict(self.source.where, unit.restriction)
         place = f"{self.table} where {restriction}" if restriction else self.table
-        yield from read_range(read_client(), self._request(columns, restriction), place)
+        yield from read_share(read_client(), self._request(columns, restriction), place, claims)
 
     def _request(self, columns: list[str], restriction: str) -> Request:
         # A query's result does not change, and there is nothing of it before it was kept.

@@ -1,0 +1,1 @@
+"""Decide where each row goes: its split, its shard, its place."""

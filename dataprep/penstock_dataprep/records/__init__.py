@@ -1,0 +1,1 @@
+"""Encode rows as records of a shard, and decode them."""

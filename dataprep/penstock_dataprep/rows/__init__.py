@@ -1,0 +1,1 @@
+"""Carry rows from the source to shards: validate, stage, transform, map."""

@@ -1,0 +1,1 @@
+"""Measure rows, in figures that merge in any order."""

@@ -1,0 +1,1 @@
+"""Read every byte of a dataset and recompute what its manifest claims."""

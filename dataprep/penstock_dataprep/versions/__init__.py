@@ -1,0 +1,1 @@
+"""Publish, list, describe, compare and delete versions of datasets."""

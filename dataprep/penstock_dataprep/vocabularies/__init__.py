@@ -1,0 +1,1 @@
+"""Count tokens, rank them, give them ids, and look them up."""
