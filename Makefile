@@ -5,6 +5,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 EMULATORS := .emulators/.installed
 PEEK := .peek/.installed
+TPU := .tpu/.installed
+NEWEST := .newest/.installed
 FAKE_GCS_SERVER := github.com/fsouza/fake-gcs-server@v1.55.1
 MEMBERS := shared dataprep training
 # The lock is complete, hence --no-deps; pip's own resolver stumbles over hashed requirements with extras.
@@ -14,10 +16,10 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --only-bin
 	--no-emit-index-url --no-strip-extras --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup emulators peek peers demo test lint types imports check lock bench clean
+.PHONY: help setup emulators peek tpu newest peers demo test test-newest lint types imports check lock bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 13
 
 setup: $(STAMP) ## create .venv with both commands in .venv/bin (nothing to do when nothing changed)
 
@@ -54,11 +56,31 @@ $(PEEK): requirements/peek.txt shared/pyproject.toml training/pyproject.toml
 	.peek/bin/$(PIP_INSTALL) --no-build-isolation --no-index -e ./shared -e ./training
 	@touch $@
 
+tpu: $(TPU) ## create .tpu with the TPU compiler, for `penstock-train tpu-check` (a gigabyte; no TPU is needed)
+
+$(TPU): requirements/tpu.txt
+	$(PYTHON) -m venv .tpu
+	.tpu/bin/$(PIP_INSTALL) --require-hashes --only-binary :all: -r requirements/tpu.txt
+	@touch $@
+
+newest: $(NEWEST) ## create .newest with the newest TensorFlow, for `make test-newest`
+
+$(NEWEST): requirements/newest.txt shared/pyproject.toml training/pyproject.toml
+	$(PYTHON) -m venv .newest
+	.newest/bin/$(PIP_INSTALL) --require-hashes --only-binary :all: -r requirements/newest.txt
+	.newest/bin/$(PIP_INSTALL) --no-build-isolation --no-index -e ./shared -e ./training
+	.newest/bin/python -m pip check
+	@touch $@
+
 demo: setup ## generate a log, build and verify a dataset, train, evaluate, export, recommend; all in ./demo
 	@examples/demo.sh
 
-test: setup emulators peek ## run the whole test suite
-	$(BIN)/python -m pytest
+test: setup emulators peek tpu ## run the whole test suite
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+# Preparation is not installed there, since it asks for an older numpy; tests only write datasets with it.
+test-newest: newest tpu ## run the tests of the contract and of training beside the newest TensorFlow
+	PYTHONPATH=$(CURDIR)/dataprep .newest/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/shared tests/training
 
 lint: setup ## check style and formatting
 	$(BIN)/ruff check .
@@ -75,7 +97,7 @@ check: lint types imports test ## run everything CI runs
 lock: setup ## recompile requirements/*.txt from requirements/*.in to the newest versions that fit
 	cd requirements && ../$(LOCK) dev.in -o dev.txt
 	cd requirements && for name in shared dataprep training benchmarks; do ../$(LOCK) -c dev.txt $$name.in -o $$name.txt || exit 1; done
-	cd requirements && for name in emulators peek; do ../$(LOCK) $$name.in -o $$name.txt || exit 1; done
+	cd requirements && for name in emulators newest peek tpu; do ../$(LOCK) $$name.in -o $$name.txt || exit 1; done
 	cd requirements && ../$(subst --only-binary :all:,,$(LOCK)) peers.in -o peers.txt
 	cd requirements && ../$(LOCK) -c dev.txt --no-binary google-apitools beam-gcp.in -o beam-gcp.txt
 

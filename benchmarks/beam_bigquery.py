@@ -20,11 +20,11 @@ from beam_emulators import point_beam_at_emulators
 
 from penstock_dataprep import pipeline, steps
 from penstock_dataprep.build import build
-from penstock_dataprep.elements import ReadBatch, ValidBatch
 from penstock_dataprep.job import Job
 from penstock_dataprep.phases import Intake, step_of
+from penstock_dataprep.rows.elements import ReadBatch, ValidBatch
 from penstock_dataprep.sources import SourceBatch
-from penstock_dataprep.spec import load_spec
+from penstock_dataprep.spec.spec import load_spec
 
 ROWS_PER_BATCH = 1 << 16
 

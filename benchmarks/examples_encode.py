@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from penstock_dataprep.blocks import Values
-from penstock_dataprep.examples import encode_examples
 from penstock_dataprep.generate.events import make_events
 from penstock_dataprep.generate.population import populate
+from penstock_dataprep.records.blocks import Values
+from penstock_dataprep.records.examples import encode_examples
 from penstock_shared.features import Feature, Statistics
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

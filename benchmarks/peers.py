@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow.dataset as ds
 from measured import OURS, SPEC, run
 
-from penstock_dataprep.tfrecord import unframe
+from penstock_dataprep.records.tfrecord import unframe
 
 HERE = Path(__file__).parent
 PEERS_PYTHON = str(HERE.parent / ".peers" / "bin" / "python")

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from prepare import OURS, folder_bytes, run
 
-from penstock_dataprep.blocks import decode_block
-from penstock_dataprep.counting import TOKENS_PER_TABLE, partition_bits, partition_edges
-from penstock_dataprep.hashing import hash_tokens, mix64
-from penstock_dataprep.scratch import Scratch
-from penstock_dataprep.sorting import argsort_words
-from penstock_dataprep.tfrecord import unframe
-from penstock_dataprep.token_index import TokenIndex
+from penstock_dataprep.order.hashing import hash_tokens, mix64
+from penstock_dataprep.order.sorting import argsort_words
+from penstock_dataprep.records.blocks import decode_block
+from penstock_dataprep.records.tfrecord import unframe
+from penstock_dataprep.storage.scratch import Scratch
+from penstock_dataprep.vocabularies.counting import TOKENS_PER_TABLE, partition_bits, partition_edges
+from penstock_dataprep.vocabularies.token_index import TokenIndex
 from penstock_shared import load_manifest
 from penstock_shared.tokens import first_token_id
 from penstock_shared.vocabularies import Vocabulary

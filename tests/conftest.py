@@ -77,6 +77,12 @@ def peek_python() -> Path:
     return _environment("PENSTOCK_PEEK", "peek", "tensorflow-io") / "bin" / "python"
 
 
+@pytest.fixture(scope="session")
+def tpu_compiler() -> Path:
+    """Return the environment with the TPU compiler, or skip the test where it is absent."""
+    return _environment("PENSTOCK_TPU", "tpu", "TPU compiler")
+
+
 def _environment(variable: str, target: str, what: str) -> Path:
     """Return the folder of a Python environment that a target of the Makefile makes, or skip the test."""
     folder = Path(os.environ.get(variable, REPOSITORY / f".{target}"))

@@ -11,10 +11,10 @@ import pytest
 
 import penstock_training  # noqa: F401  (sets the environment TensorFlow reads when it is imported)
 from penstock_shared.tokens import PADDING_ID
-from penstock_training.dataset import Dataset, open_dataset
-from penstock_training.feed import WEIGHT, Feed
-from penstock_training.pack import MASK_SUFFIX
-from penstock_training.vocabulary import load_tokens
+from penstock_training.data.dataset import Dataset, open_dataset
+from penstock_training.data.feed import WEIGHT, Feed
+from penstock_training.data.pack import MASK_SUFFIX
+from penstock_training.data.vocabulary import load_tokens
 
 BATCH_ROWS = 512
 

@@ -6,7 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import penstock_training  # noqa: F401  (sets what TensorFlow reads from the environment)
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+REPLICAS = 4
+
+
+def divide_the_processor() -> None:
+    """Make virtual devices for tests of replicas; possible only before TensorFlow is first used."""
+    import tensorflow as tf
+
+    processor = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * REPLICAS)
+
+
+divide_the_processor()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -16,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "ignore:.*np.bool8.*:DeprecationWarning",
         "ignore:.*ml_dtypes.*:DeprecationWarning",
         "ignore:.*imp module.*:DeprecationWarning",
+        "ignore:.*low_dimensional_packing_status. Expected an int.*:DeprecationWarning",
     ):
         config.addinivalue_line("filterwarnings", noise)
 

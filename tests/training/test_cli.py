@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +16,24 @@ evaluation: {k: [5], every_epochs: 0}
 """
 
 
-def test_help_and_mistakes_do_not_wait_for_tensorflow() -> None:
+def test_help_and_recipes_and_mistakes_do_not_wait_for_tensorflow(tmp_path: Path) -> None:
     check = (
         "import sys; from penstock_training.cli import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit as end: print(end.code, 'tensorflow' in sys.modules)"
     )
-    for arguments, expected in ((["--help"], "0 False"), (["fit"], "2 False"), (["fit", "--help"], "0 False")):
+    check += "\nelse: print('tensorflow' in sys.modules)"
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    upper = tmp_path / "upper.yaml"
+    upper.write_text("from: recipe.yaml\ntraining: {epochs: 2}\n")
+    for arguments, expected in (
+        (["--help"], "0 False"),
+        (["fit"], "2 False"),
+        (["fit", "--help"], "0 False"),
+        (["recipe", str(upper)], "False"),
+        (["sweep", str(upper), "--dataset", "D", "--out", "S"], "False"),
+        (["fit", str(upper), "--dataset", "D", "--workdir", "W", "--set", "training.epoch=1"], "False"),
+    ):
         done = subprocess.run([sys.executable, "-c", check, *arguments], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == expected
 
@@ -35,11 +47,16 @@ def test_keras_2_is_chosen_before_tensorflow_is_imported() -> None:
 @pytest.mark.parametrize(
     ("verb", "flags"),
     [
-        ("fit", {"-h", "--dataset", "--workdir", "--from"}),
-        ("evaluate", {"-h"}),
+        ("fit", {"-h", "--dataset", "--workdir", "--from", "--cache", "--strategy", "--replicas", "--set"}),
+        ("bench-input", {"-h", "--dataset", "--seconds", "--json", "--cache", "--set"}),
+        ("evaluate", {"-h", "--split"}),
         ("export", {"-h", "--out"}),
         ("recommend", {"-h", "--user", "-k"}),
-        ("peek", {"-h", "--bigquery", "--columns", "--rows", "--where", "--recipe", "--json"}),
+        ("peek", {"-h", "--bigquery", "--columns", "--rows", "--where", "--recipe", "--set", "--json"}),
+        ("tpu-check", {"-h", "--dataset", "--topology", "--json", "--set"}),
+        ("recipe", {"-h", "--origins", "--set"}),
+        ("sweep", {"-h", "--dataset", "--out"}),
+        ("compare", {"-h", "--split", "--json"}),
     ],
 )
 def test_the_flags_are_few_and_pinned(capsys: pytest.CaptureFixture[str], verb: str, flags: set[str]) -> None:
@@ -67,9 +84,22 @@ def test_the_flags_are_few_and_pinned(capsys: pytest.CaptureFixture[str], verb: 
         (["fit", "recipe.yaml", "--dataset", "absent.json", "--workdir", "run"], 2, "absent.json: no such file"),
         (["fit", "recipe.yaml", "--dataset", "broken.json", "--workdir", "run"], 3, "broken.json: not JSON"),
         (["fit", "recipe.yaml", "--dataset", "MANIFEST", "--workdir", "."], 2, "is not empty and holds no run.json"),
+        (
+            ["fit", "recipe.yaml", "--dataset", "MANIFEST", "--workdir", "run", "--set", "model.dimension=eight"],
+            2,
+            "penstock-train: --set model.dimension=eight: model.dimension: found 'eight', expected",
+        ),
         (["evaluate", "."], 2, "is not a run"),
         (["evaluate", "absent"], 2, "is not a run"),
         (["export", "absent", "--out", "model"], 2, "is not a run"),
+        (["compare", "run"], 2, "run: is one run; expected two or more to compare"),
+        (["compare", "absent", "run"], 2, "is not a run"),
+        (["sweep", "recipe.yaml", "--dataset", "MANIFEST", "--out", "run"], 2, "recipe.yaml: task: unknown key 'task'"),
+        (
+            ["sweep", "sweep.yaml", "--dataset", "MANIFEST", "--out", "run"],
+            2,
+            "sweep.yaml: judge.split is 'validation', but MANIFEST has train, test; build it with validation_fraction",
+        ),
         (["recommend", "absent", "--user", "1"], 2, "is not an exported model"),
         (["peek", "--bigquery", "shop.events", "--columns", "a"], 2, "shop.events: expected PROJECT.DATASET.TABLE"),
         (["peek", "--bigquery", "a.b.c", "--columns", "a,,b"], 2, "found a column without a name"),
@@ -96,11 +126,12 @@ def test_mistakes_end_with_a_message_and_their_exit_code(
     monkeypatch.chdir(tmp_path)
     Path("recipe.yaml").write_text(RECIPE)
     Path("wrong.yaml").write_text(RECIPE.replace("epochs: 1", "epoch: 1"))
+    Path("sweep.yaml").write_text("{recipe: recipe.yaml, judge: {metric: ndcg@5}, grid: {training.epochs: [1]}}")
     Path("broken.json").write_text("{")
     assert main([argument.replace("MANIFEST", str(events)) for argument in arguments]) == code
     error = capsys.readouterr().err
     assert error.startswith("penstock-train: ")
-    assert message in error
+    assert message.replace("MANIFEST", str(events)) in error
     assert not Path("run").exists()
 
 
@@ -121,6 +152,7 @@ def test_the_four_verbs_follow_each_other(events: Path, tmp_path: Path, capsys: 
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     run, model = str(tmp_path / "run"), str(tmp_path / "model")
     assert main(["fit", str(tmp_path / "recipe.yaml"), "--dataset", str(events), "--workdir", run]) == 0
+    assert re.search(r"step (\d+)/\1  .* rows/s  loss .*  input wait \d+\.\d%  0 s left", capsys.readouterr().err)
     assert main(["evaluate", run]) == 0
     assert main(["export", run, "--out", model]) == 0
     capsys.readouterr()

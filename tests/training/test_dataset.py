@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from penstock_shared import DataRefused, PenstockError, UserMistake
-from penstock_training.dataset import check_files, open_dataset
+from penstock_training.data.dataset import check_files, open_dataset
 
 
 def edit(path: Path, key: str, value: object) -> None:

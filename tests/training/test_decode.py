@@ -4,10 +4,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock_dataprep.blocks import Values as Written
-from penstock_dataprep.blocks import encode_block
+from penstock_dataprep.records.blocks import Values as Written
+from penstock_dataprep.records.blocks import encode_block
 from penstock_shared import Column
-from penstock_training.decode import Values, decode_block, densify
+from penstock_training.data.decode import Values, decode_block, densify
 
 RANGES = {"u8": 2**8, "u16": 2**16, "u24": 2**24, "u32": 2**32}
 WHERE = tf.constant("shard at byte 0")

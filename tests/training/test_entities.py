@@ -1,6 +1,7 @@
 """Hold the attributes of users and items to plain Python, from a real build's entity tables to a trained model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,23 @@ import tensorflow as tf
 import yaml
 
 from penstock_shared import DataRefused, UserMistake
-from penstock_training.dataset import Dataset, open_dataset
-from penstock_training.entities import load_attributes
-from penstock_training.export import export
-from penstock_training.inputs import match
+from penstock_training.data.dataset import Dataset, open_dataset
+from penstock_training.data.entities import load_attributes
+from penstock_training.data.feed import Feed
+from penstock_training.data.inputs import match
+from penstock_training.data.vocabulary import load_tokens
+from penstock_training.fitting.run import build_run
 from penstock_training.models.side_features import SideFeatures
+from penstock_training.optimizers import table_key
 from penstock_training.recipe import parse_recipe
+from penstock_training.serving.export import export
+from penstock_training.strategies import place
+from penstock_training.tpu.ids import batch_of_chip
+from penstock_training.tpu.stand_in import Lookups
+from penstock_training.tpu.step import CoreTrainer
+from penstock_training.tpu_check.refused import refusals
+from penstock_training.tpu_check.trace import planned_trainer, trace_step
 from penstock_training.train import fit, restore_run
-from penstock_training.vocabulary import load_tokens
 
 # Beam deprecates things of its own when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:apache_beam")
@@ -77,7 +87,7 @@ def items_of() -> list[dict]:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     from penstock_dataprep.build import build
-    from penstock_dataprep.spec import load_spec
+    from penstock_dataprep.spec.spec import load_spec
 
     folder = tmp_path_factory.mktemp("shop")
     rng = np.random.default_rng(4)
@@ -181,6 +191,39 @@ def test_towers_learn_from_features_and_are_exported_with_them(hidden: list, sho
     raw = {"user": tf.constant([u for u, _ in pairs], tf.int64), "item": tf.constant([i for _, i in pairs], tf.int64)}
     expected = run.scorer().scores(np.array([users[u] for u, _ in pairs]), np.array([items[i] for _, i in pairs]))
     np.testing.assert_allclose(served(**raw)["scores"], expected, rtol=1e-4)
+
+
+def test_a_tpu_refuses_nothing_of_towers_with_features(shop: Dataset) -> None:
+    text = RECIPE.format(hidden=[16], features="[group, tags, price, stock, photo]", epochs=1)
+    recipe, lookups = parse_recipe(text, "recipe.yaml"), Lookups()
+    inputs = match(recipe, "recipe.yaml", shop)
+    # The items, whose ids also lead to their attributes, are a stand-in; the embeddings of attributes are not.
+    trainer = planned_trainer(recipe, shop, inputs, 100, lookups)
+    batch = batch_of_chip(Feed(shop, "train", 128, inputs.names), recipe, 128)
+    assert refusals(trace_step(trainer, batch, lookups, 8).graph) == []
+    assert [spec.shape for spec in lookups.specs] == [(16, 9)]
+
+
+def test_embedding_cores_give_towers_with_features_the_same_numbers(shop: Dataset) -> None:
+    text = RECIPE.format(hidden=[], features="[group, tags]", epochs=1)
+    text = text.replace("{kind: adagrad", "{kind: adagrad, initial_accumulator: 0.01")
+    recipe = parse_recipe(text.replace("feature_dimension: 4", "feature_dimension: 2"), "recipe.yaml")
+    found = []
+    # All tables have more rows, and layers fewer: the host gathers the ids of attributes, lists too.
+    for least_rows in (None, 5):
+        placement = replace(place("mirrored", 2, 128), least_rows_on_cores=least_rows)
+        run = build_run(recipe, shop, match(recipe, "recipe.yaml", shop), placement)
+        batches = run.trainer.placed(run.feed.training_batches(1, 0, 0, 4))
+        tables = {name: held for name, held in run.trainer.state.tables.items() if name.startswith("tables/")}
+        loss = run.trainer.run(batches, 3).mean_loss
+        found.append((loss, {name: held.numpy() for name, held in tables.items()}))
+    (expected_loss, expected), (loss, tables) = found
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    print({n: t.shape for n, t in tables.items()})
+    assert isinstance(run.trainer, CoreTrainer)
+    assert {table_key(lookup.table) for lookup in run.trainer.lookups} == set(run.trainer.tables)
+    for name, table in tables.items():
+        np.testing.assert_allclose(table, expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def test_a_run_goes_on_with_the_embeddings_of_features(shop: Dataset, tmp_path: Path) -> None:

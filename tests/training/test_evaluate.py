@@ -3,13 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from penstock_training.dataset import open_dataset
-from penstock_training.evaluate import Evaluator
-from penstock_training.inputs import match
+from penstock_training.data.dataset import open_dataset
+from penstock_training.data.inputs import match
+from penstock_training.data.rows import SplitRows
+from penstock_training.data.vocabulary import load_counts
+from penstock_training.evaluation.evaluate import Evaluator
+from penstock_training.evaluation.scorers import Scorer
 from penstock_training.recipe import parse_recipe
-from penstock_training.rows import SplitRows
-from penstock_training.scorers import Scorer
-from penstock_training.vocabulary import load_counts
 
 RECIPE = """
 task: {task}

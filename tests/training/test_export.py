@@ -7,10 +7,10 @@ import tensorflow as tf
 from tiny_dataset import TinyVocabulary  # noqa: F401  (the writer's module must import first)
 
 from penstock_shared import DataRefused, UserMistake
-from penstock_training.export import export
-from penstock_training.recommend import recommend
+from penstock_training.data.vocabulary import load_tokens
+from penstock_training.serving.export import export
+from penstock_training.serving.recommend import recommend
 from penstock_training.train import fit, restore_run
-from penstock_training.vocabulary import load_tokens
 
 RECIPE = """
 task: retrieval

@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 from tiny_dataset import TinyColumn, write_dataset
 
-from penstock_dataprep.blocks import Values
+from penstock_dataprep.records.blocks import Values
 from penstock_shared import DataRefused
-from penstock_training.damage import reading
-from penstock_training.dataset import open_dataset
-from penstock_training.feed import WEIGHT, Feed
+from penstock_training.data.damage import reading
+from penstock_training.data.dataset import open_dataset
+from penstock_training.data.feed import WEIGHT, Feed
 
 ROWS_PER_SHARD = (70, 0, 33, 48)
 COLUMNS = [

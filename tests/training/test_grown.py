@@ -15,13 +15,13 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from penstock_dataprep.blocks import decode_block
-from penstock_dataprep.examples_decode import decode_examples
-from penstock_dataprep.tfrecord import unframe
+from penstock_dataprep.records.blocks import decode_block
+from penstock_dataprep.records.examples_decode import decode_examples
+from penstock_dataprep.records.tfrecord import unframe
 from penstock_shared import Manifest, UserMistake, load_manifest
 from penstock_training.cli import main
-from penstock_training.dataset import open_dataset
-from penstock_training.feed import WEIGHT, Feed
+from penstock_training.data.dataset import open_dataset
+from penstock_training.data.feed import WEIGHT, Feed
 from penstock_training.train import evaluate, fit, restore_run
 
 ROWS, DAY = 400, 86_400
@@ -200,7 +200,7 @@ def test_old_rows_start_bit_for_bit_and_new_ones_as_at_the_start(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("penstock_training.train._train_epoch", interrupt)
+        patch.setattr("penstock_training.fitting.loop.TrainingLoop._train_epoch", interrupt)
         arguments = ["fit", str(stop), "--dataset", str(days[2]), "--workdir"]
         assert main([*arguments, str(grown), "--from", str(runs / "one")]) == 130
     fit(str(stop), str(days[2]), str(cold))
@@ -233,13 +233,13 @@ def fresh_state(
     recipe: Path, manifest: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[dict[str, np.ndarray], Any]:
     """Return the variables of a run that has not taken a step."""
+    from penstock_training.fitting.run import build_run, check_run
     from penstock_training.recipe import parse_recipe
-    from penstock_training.run import build_run, check_run
 
     parsed = parse_recipe(recipe.read_text(), "recipe")
     dataset = open_dataset(str(manifest))
     run = build_run(parsed, dataset, check_run(parsed, "recipe", dataset))
-    run.trainer.checkpoint.write(str(workdir / "checkpoints" / "step-0000000000" / "state"))
+    run.trainer.state.write(str(workdir / "checkpoints" / "step-0000000000" / "state"))
     return state(workdir, 0), run
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from tiny_dataset import TinyColumn, TinyVocabulary, write_dataset
 
-from penstock_dataprep.blocks import Values
+from penstock_dataprep.records.blocks import Values
 from penstock_shared import UserMistake
-from penstock_training.dataset import open_dataset
-from penstock_training.inputs import match
+from penstock_training.data.dataset import open_dataset
+from penstock_training.data.inputs import match
 from penstock_training.recipe import parse_recipe
 
 RECIPE = """

@@ -7,8 +7,8 @@ from tiny_dataset import TinyVocabulary
 
 from penstock_shared.tokens import hash_token
 from penstock_shared.vocabularies import Vocabulary
-from penstock_training.lookup import Lookup, hash_tokens
-from penstock_training.vocabulary import Tokens
+from penstock_training.data.vocabulary import Tokens
+from penstock_training.serving.lookup import Lookup, hash_tokens
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -78,7 +78,7 @@ def test_ids_are_those_of_the_vocabulary(
 
 
 def test_tokens_whose_hashes_collide_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    from penstock_training import lookup
+    from penstock_training.serving import lookup
 
     vocabulary = TinyVocabulary("int64", {10: 4, 11: 3, 12: 2, 13: 1})
     monkeypatch.setattr(lookup, "hash_tokens", lambda tokens: tf.cast(tokens // 3, tf.uint64))

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from penstock_training.losses import Scored, in_batch_softmax, logistic, squared_error
+from penstock_training.fitting import softmax
+from penstock_training.fitting.losses import Scored, in_batch_softmax, logistic, squared_error
 from penstock_training.recipe import InBatchSoftmax, Logistic, SquaredError
 
 
@@ -14,7 +15,8 @@ def scored(queries: np.ndarray, candidates: np.ndarray, items: list[int]) -> Sco
 @pytest.mark.parametrize("mask", [False, True])
 def test_in_batch_softmax_is_the_cross_entropy_by_hand(random: np.random.Generator, log_q: bool, mask: bool) -> None:
     items, probability = [4, 2, 4, 1], np.array([0.1, 0.2, 0.3, 0.1, 0.3])
-    queries, candidates = random.normal(size=(2, 4, 3)).astype(np.float32)
+    queries, table = random.normal(size=(2, 5, 3)).astype(np.float32)
+    queries, candidates = queries[:4], table[items]
     losses = []
     for row in range(4):
         logits = {}
@@ -31,7 +33,8 @@ def test_in_batch_softmax_is_the_cross_entropy_by_hand(random: np.random.Generat
 def test_in_batch_softmax_equals_the_retrieval_task_of_tfrs(random: np.random.Generator) -> None:
     tfrs = pytest.importorskip("tensorflow_recommenders", reason="compares with TensorFlow Recommenders")
     items, probability = tf.constant([4, 2, 4, 1]), tf.constant([0.1, 0.2, 0.3, 0.1, 0.3])
-    queries, candidates = random.normal(size=(2, 4, 3)).astype(np.float32)
+    queries, table = random.normal(size=(2, 5, 3)).astype(np.float32)
+    queries, candidates = queries[:4], table[items.numpy()]
     task = tfrs.tasks.Retrieval(remove_accidental_hits=True)
     theirs = task(
         queries,
@@ -45,9 +48,33 @@ def test_in_batch_softmax_equals_the_retrieval_task_of_tfrs(random: np.random.Ge
     assert float(ours) * 4 == pytest.approx(float(theirs), rel=1e-5)
 
 
+@pytest.mark.parametrize(("log_q", "mask"), [(False, False), (True, True)])
+@pytest.mark.parametrize("scores_per_tile", [1, 100, 2000])
+def test_in_batch_softmax_is_the_same_in_tiles_and_in_whole(
+    monkeypatch: pytest.MonkeyPatch, random: np.random.Generator, log_q: bool, mask: bool, scores_per_tile: int
+) -> None:
+    monkeypatch.setattr(softmax, "SCORES_PER_TILE", scores_per_tile)
+    options = InBatchSoftmax(kind="in_batch_softmax", log_q=log_q, mask_accidental_hits=mask)
+    # Large scores, since a sum of their powers would overflow.
+    table, queries = tf.constant(random.normal(size=(20, 6)) * 20, tf.float32), random.normal(size=(50, 6))
+    items, queries = random.integers(0, 20, 50), tf.constant(queries, tf.float32)
+    log_probability = tf.constant(np.log(random.uniform(0.01, 1, 20)), tf.float32)
+
+    def loss_and_gradients() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch([queries, table])
+            batch = Scored(queries, tf.gather(table, items), tf.constant(items), None, None)
+            loss = 3 * in_batch_softmax(options, batch, log_probability)
+        return [loss, *map(tf.convert_to_tensor, tape.gradient(loss, [queries, table]))]
+
+    in_tiles, whole = tf.function(loss_and_gradients)(), tf.function(loss_and_gradients, jit_compile=True)()
+    for found, expected in zip(in_tiles, whole, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_masked_score_has_no_gradient(random: np.random.Generator) -> None:
     queries = tf.constant(random.normal(size=(2, 3)).astype(np.float32))
-    candidates = tf.constant(random.normal(size=(2, 3)).astype(np.float32))
+    candidates = tf.repeat(tf.constant(random.normal(size=(1, 3)).astype(np.float32)), 2, axis=0)
     with tf.GradientTape() as tape:
         tape.watch(candidates)
         batch = Scored(queries, candidates, tf.constant([3, 3]), None, None)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from penstock_training.metrics import RANKING_METRICS, auc, log_loss, mae, mean_and_error, rmse
+from penstock_training.evaluation.metrics import RANKING_METRICS, auc, log_loss, mae, mean_and_error, rmse
 
 DCG = 1 / np.log2(np.arange(2, 6))
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from penstock_shared import Shard, Split
 from penstock_shared.files import File
-from penstock_training.order import BlockTable, Start, epoch_order, start_of_step, window_rows, window_seed
+from penstock_training.data.order import BlockTable, cut, epoch_order, start_of_step, window_rows, window_seed
 
 
 def test_epoch_order_is_pinned() -> None:
@@ -37,27 +37,24 @@ def test_window_is_a_whole_number_of_batches(
     assert window_rows(window_blocks, rows_per_block, batch_rows) == expected
 
 
-@given(
-    st.lists(st.integers(1, 50), min_size=1, max_size=40),
-    st.integers(1, 20),
-    st.integers(1, 5),
-    st.data(),
-)
-def test_start_is_where_replaying_would_arrive(
-    block_rows: list[int], batch_rows: int, batches_per_window: int, data: st.DataObject
-) -> None:
-    rows_per_window = batch_rows * batches_per_window
+@given(st.integers(1, 20), st.integers(1, 5), st.integers(0, 10**6))
+def test_start_is_where_replaying_would_arrive(batch_rows: int, batches_per_window: int, step: int) -> None:
+    window, skip_batches = start_of_step(batches_per_window * batch_rows, batch_rows, step)
+    assert 0 <= skip_batches < batches_per_window
+    assert window * batches_per_window + skip_batches == step
+
+
+@given(st.lists(st.integers(1, 50), max_size=40), st.data())
+def test_a_cut_holds_exactly_the_rows_of_its_ranges(block_rows: list[int], data: st.DataObject) -> None:
     rows = [(block, row) for block, count in enumerate(block_rows) for row in range(count)]
-    step = data.draw(st.integers(0, max(0, len(rows) // batch_rows - 1)))
-    window = step * batch_rows // rows_per_window
-    start = start_of_step(np.array(block_rows), rows_per_window, batch_rows, step)
-    assert (start.block, start.skip_rows) == rows[window * rows_per_window]
-    assert start.window == window
-    assert start.window * rows_per_window + start.skip_batches * batch_rows == step * batch_rows
-
-
-def test_start_of_the_first_step() -> None:
-    assert start_of_step(np.array([5, 5]), 4, 2, 0) == Start(block=0, skip_rows=0, window=0, skip_batches=0)
+    place = st.integers(0, len(rows))
+    ranges = np.array(data.draw(st.lists(st.tuples(place, place).map(sorted), min_size=1, max_size=4)), np.int64)
+    places = np.arange(len(block_rows))
+    pieces = cut(BlockTable(places, places, places, np.array(block_rows, np.int64)), ranges[:, 0], ranges[:, 1])
+    held = zip(pieces.blocks.shards, pieces.skip, pieces.keep, strict=True)
+    found = [(block, row) for block, skip, keep in held for row in range(skip, skip + keep)]
+    assert found == [row for first, end in ranges for row in rows[first:end]]
+    assert (pieces.keep > 0).all()
 
 
 def test_block_table_of_shards_with_short_and_no_blocks() -> None:

@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 
 from penstock_shared.errors import UserMistake
+from penstock_training.fitting.step import NotFinite
 from penstock_training.peek.columns import Column
 from penstock_training.peek.table import Rows
 from penstock_training.peek.trial import check_roles, try_recipe
 from penstock_training.recipe import Recipe, parse_recipe
-from penstock_training.step import NotFinite
 
 ROWS = 600
 ROLES = {"user": "user_id", "item": "item_id", "label": "rating"}

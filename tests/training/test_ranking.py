@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from penstock_training import ranking
-from penstock_training.ranking import ask, rank
-from penstock_training.rows import Rows
-from penstock_training.scorers import Scorer
+from penstock_training.data.rows import Rows
+from penstock_training.evaluation import ranking
+from penstock_training.evaluation.ranking import ask, rank
+from penstock_training.evaluation.scorers import Scorer
 
 FIRST_USER, FIRST_ITEM, USERS, ITEMS = 3, 4, 30, 25
 
@@ -31,11 +31,11 @@ def by_hand(scores: np.ndarray, test: Rows, seen: Rows | None, k: int) -> dict[i
 
 
 @pytest.mark.parametrize("filter_seen", [True, False])
-@pytest.mark.parametrize("scores_per_piece", [1, 100, 1 << 24])
+@pytest.mark.parametrize("users_per_piece", [1, 4096])
 def test_ranking_is_what_sorting_gives(
-    monkeypatch: pytest.MonkeyPatch, random: np.random.Generator, filter_seen: bool, scores_per_piece: int
+    monkeypatch: pytest.MonkeyPatch, random: np.random.Generator, filter_seen: bool, users_per_piece: int
 ) -> None:
-    monkeypatch.setattr(ranking, "SCORES_PER_PIECE", scores_per_piece)
+    monkeypatch.setattr(ranking, "USERS_PER_PIECE", users_per_piece)
     test = rows(random.integers(0, USERS, 60), random.integers(0, ITEMS, 60))
     seen = rows(random.integers(0, USERS, 300), random.integers(0, ITEMS, 300)) if filter_seen else None
     # Few different scores, so that ties are common.

@@ -32,6 +32,7 @@ def test_numbers_with_exponents_are_numbers(text: str, value: float) -> None:
         (("kind: two_tower", "kind: two_towers"), "model.kind: found 'two_towers', expected .*'two_tower'"),
         (("epochs: 1", "epochs: 0"), r"training\.epochs: found 0"),
         (("epochs: 1", "epochs: '1'"), r"training\.epochs: found '1'"),
+        (("epochs: 1", "epochs: 1, lanes: 3"), r"training: .*batch_rows that lanes \(3\) divides, not 64"),
         (("epochs: 1, ", ""), r"training\.epochs: missing"),
         (("kind: in_batch_softmax", "kind: squared_error"), "a loss for task retrieval"),
         (("task: retrieval", "task: retreival"), "task: found 'retreival'"),

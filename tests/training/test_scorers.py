@@ -2,9 +2,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from penstock_training import scorers
-from penstock_training.rows import Rows
-from penstock_training.scorers import ITEM_SHRINKAGE, USER_SHRINKAGE, Scorer, mean_plus_biases, popularity
+from penstock_training.data.rows import Rows
+from penstock_training.evaluation import scorers
+from penstock_training.evaluation.scorers import ITEM_SHRINKAGE, USER_SHRINKAGE, Scorer, mean_plus_biases, popularity
 
 
 @dataclass

@@ -1,9 +1,4 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +6,8 @@ import pytest
 import tensorflow as tf
 
 from penstock_shared import UserMistake
-from penstock_training.checkpoint import Checkpoints
 from penstock_training.recipe import parse_recipe
-from penstock_training.train import NotFinite, evaluate, fit, restore_run
+from penstock_training.train import evaluate, fit, restore_run
 
 RETRIEVAL = """
 task: retrieval
@@ -70,7 +64,7 @@ def metrics(workdir: Path) -> dict[str, dict[str, float]]:
 
 def test_a_run_leaves_all_that_describes_it(unbroken: Path) -> None:
     assert {path.name for path in unbroken.iterdir()} == {
-        "recipe.yaml", "run.json", "metrics.json", "metrics.jsonl", "checkpoints", "tensorboard",
+        "recipe.yaml", "run.json", "metrics.json", "metrics.jsonl", "losses.jsonl", "checkpoints", "tensorboard",
     }  # fmt: skip
     assert parse_recipe((unbroken / "recipe.yaml").read_text(), "r") == parse_recipe(RETRIEVAL, "r")
     assert [json.loads(line)["epoch"] for line in (unbroken / "metrics.jsonl").read_text().splitlines()] == [2]
@@ -78,6 +72,15 @@ def test_a_run_leaves_all_that_describes_it(unbroken: Path) -> None:
         f"step-{STEPS // 7 * 7:010d}",
         f"step-{STEPS:010d}",
     ]
+    values = [
+        value
+        for path in (unbroken / "tensorboard").iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+    ]
+    shares = [float(tf.make_ndarray(value.tensor)) for value in values if value.tag == "input_wait_share"]
+    assert len(shares) == sum(value.tag == "loss" for value in values) > 0
+    assert all(0 <= share <= 1 for share in shares)
     protocol = json.loads((unbroken / "metrics.json").read_text())["protocol"]
     assert protocol["rows"] == 400
     assert protocol["left_out"]["rows of users outside the vocabulary"] == 20
@@ -100,46 +103,6 @@ def test_implicit_training_tells_taken_items_from_others(events: Path, tmp_path:
     fit(written(tmp_path / "recipe.yaml", IMPLICIT), str(events), str(tmp_path / "run"))
     found = metrics(tmp_path / "run")
     assert found["model"]["auc"] > found["popularity"]["auc"]
-
-
-def test_a_killed_run_continues_to_equal_bits(events: Path, unbroken: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    arguments = ["fit", written(tmp_path / "recipe.yaml", RETRIEVAL), "--dataset", str(events), "--workdir", str(run)]
-    slow = "import sys, time; from penstock_training import cli, step; whole = step.Trainer.run\n"
-    slow += "def slowly(*given):\n    time.sleep(0.3)\n    return whole(*given)\n"
-    slow += "step.Trainer.run = slowly; sys.exit(cli.main(sys.argv[1:]))"
-    process = subprocess.Popen([sys.executable, "-c", slow, *arguments], env=dict(os.environ))
-    try:
-        marker = run / "checkpoints" / f"step-{21:010d}" / "complete"
-        deadline = time.monotonic() + 120
-        while not marker.exists():
-            assert process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert not (run / "metrics.json").exists()
-    fit(*arguments[1:2], str(events), str(run))
-    assert weights(run) == weights(unbroken)
-    assert metrics(run) == metrics(unbroken)
-
-
-def test_a_corrupt_checkpoint_is_passed_over_for_the_last_good_one(
-    events: Path, unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = tmp_path / "run"
-    recipe = written(tmp_path / "recipe.yaml", RETRIEVAL)
-    fit(recipe, str(events), str(run))
-    last = run / "checkpoints" / f"step-{STEPS:010d}"
-    data = next(last.glob("state.data-*"))
-    content = bytearray(data.read_bytes())
-    content[len(content) // 2] ^= 255
-    data.write_bytes(content)
-    capsys.readouterr()
-    fit(recipe, str(events), str(run))
-    assert f"step-{STEPS:010d}: passed over" in capsys.readouterr().err
-    assert weights(run) == weights(unbroken)
 
 
 def test_a_finished_run_only_evaluates_again(events: Path, unbroken: Path, tmp_path: Path) -> None:
@@ -169,27 +132,3 @@ def test_a_folder_that_is_no_run_is_refused(events: Path, tmp_path: Path) -> Non
         fit(recipe, str(events), str(tmp_path))
     with pytest.raises(UserMistake, match="is not a run"):
         restore_run(str(tmp_path))
-
-
-def test_a_loss_that_is_no_number_stops_with_the_step_and_the_last_good_checkpoint(
-    events: Path, tmp_path: Path
-) -> None:
-    recipe = RATING.replace("training: {", "optimizer: {embeddings: {kind: sgd, learning_rate: 1e5}}\ntraining: {")
-    recipe = recipe.replace("batch_rows: 128", "batch_rows: 128, checkpoint_every_steps: 1")
-    with pytest.raises(
-        NotFinite, match=r"step [0-9]+: the loss is not a finite number; the last good checkpoint is .*/step-"
-    ):
-        fit(written(tmp_path / "recipe.yaml", recipe), str(events), str(tmp_path / "run"))
-
-
-def test_a_checkpoint_is_complete_or_is_not_there(tmp_path: Path) -> None:
-    variable = tf.Variable(1.0)
-    checkpoints = Checkpoints(str(tmp_path / "c"), tf.train.Checkpoint(variable=variable), keep=2)
-    assert checkpoints.restore(print) == 0
-    for step in (1, 2, 3):
-        variable.assign(float(step))
-        checkpoints.save(step)
-    assert checkpoints.steps() == [3, 2]
-    (tmp_path / "c/step-0000000003/complete").unlink()
-    assert checkpoints.restore(print) == 2
-    assert float(variable) == 2.0

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from tiny_dataset import TinyColumn, TinyVocabulary, write_dataset
 
-from penstock_dataprep.blocks import Values
+from penstock_dataprep.records.blocks import Values
 from penstock_shared import DataRefused
-from penstock_training.dataset import open_dataset
-from penstock_training.vocabulary import load_counts, load_tokens
+from penstock_training.data.dataset import open_dataset
+from penstock_training.data.vocabulary import load_counts, load_tokens
 
 STRINGS = {f"t{number}" + "é" * (number % 30): 5000 - number for number in range(2500)} | {"": 7, "nul\0": 9}
 INTEGERS = {-(2**63): 9, 2**63 - 1: 8, 0: 7, 5: 1}

@@ -8,8 +8,8 @@ import google_crc32c
 import numpy as np
 import tensorflow as tf
 
-from penstock_dataprep.blocks import Values, encode_block
-from penstock_dataprep.tfrecord import frame
+from penstock_dataprep.records.blocks import Values, encode_block
+from penstock_dataprep.records.tfrecord import frame
 from penstock_shared import (
     MANIFEST_NAME,
     Column,
@@ -135,9 +135,9 @@ def _feature(
         nulls=nulls,
         values=numbers.size - nulls,
         oov=oov,
-        smallest=numbers.min().item() if len(numbers) else None,
-        largest=numbers.max().item() if len(numbers) else None,
-        mean=float(f"{numbers.mean():.9g}") if len(numbers) else None,
+        smallest=np.nanmin(numbers).item() if len(numbers) else None,
+        largest=np.nanmax(numbers).item() if len(numbers) else None,
+        mean=float(f"{np.nanmean(numbers):.9g}") if len(numbers) else None,
         longest=int(lengths.max(initial=0)) if lengths is not None else None,
     )
     return Feature(**vars(column), statistics=statistics)

@@ -2,9 +2,12 @@
 
 import zlib
 from abc import abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+
+from penstock_training.tables.fill import Fill, filled, normal_noise
 
 
 class Recommender(tf.keras.layers.Layer):
@@ -31,7 +34,7 @@ class Recommender(tf.keras.layers.Layer):
 
 def normal_table(name: str, rows: int, dimension: int, stddev: float, seed: int) -> tf.Variable:
     """Return a table of normal noise, a pure function of (name, shape, stddev, seed)."""
-    return tf.Variable(_noise(name, rows, dimension, stddev, seed), name=name)
+    return _table(name, rows, dimension, lambda: _noise(name, dimension, stddev, seed))
 
 
 def biased_table(name: str, biases: np.ndarray, dimension: int, stddev: float, seed: int) -> tf.Variable:
@@ -39,13 +42,21 @@ def biased_table(name: str, biases: np.ndarray, dimension: int, stddev: float, s
 
     One row holds both, so that a step finds them in one place in memory.
     """
-    noise = _noise(name, len(biases), dimension, stddev, seed)
-    return tf.Variable(tf.concat([noise, tf.constant(biases, tf.float32)[:, None]], axis=1), name=name)
+
+    def noise_and_biases() -> Fill:
+        noise, column = _noise(name, dimension, stddev, seed), biases.astype(np.float32)[:, None]
+        return lambda first, count: tf.concat([noise(first, count), column[first : first + count]], axis=1)
+
+    return _table(name, len(biases), dimension + 1, noise_and_biases)
 
 
-def _noise(name: str, rows: int, dimension: int, stddev: float, seed: int) -> tf.Tensor:
-    key = (seed, zlib.crc32(name.encode()) & 0x7FFFFFFF)
-    return tf.random.stateless_normal([rows, dimension], key, stddev=stddev, alg="philox")
+def _table(name: str, rows: int, width: int, fill: Callable[[], Fill]) -> tf.Variable:
+    # Made only once the variable asks for it: whoever plans tables need not hold them.
+    return tf.Variable(lambda: filled(rows, width, fill()), shape=[rows, width], dtype=tf.float32, name=name)
+
+
+def _noise(name: str, dimension: int, stddev: float, seed: int) -> Fill:
+    return normal_noise((seed, zlib.crc32(name.encode()) & 0x7FFFFFFF), dimension, stddev)
 
 
 def log_probability(counts: np.ndarray) -> np.ndarray:

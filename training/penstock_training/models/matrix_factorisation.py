@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from penstock_training.entities import NO_ATTRIBUTES, Attributes
+from penstock_training.data.entities import NO_ATTRIBUTES, Attributes
 from penstock_training.models.base import Recommender, biased_table
 from penstock_training.recipe import MatrixFactorisation
 

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from penstock_training.entities import Attributes, IdAttribute
+from penstock_training.data.entities import Attributes, IdAttribute
 from penstock_training.models.base import normal_table
 
 

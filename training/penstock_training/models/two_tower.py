@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from penstock_training.entities import NO_ATTRIBUTES, Attributes
+from penstock_training.data.entities import NO_ATTRIBUTES, Attributes
 from penstock_training.models.base import Recommender, biased_table, log_probability, normal_table
 from penstock_training.models.side_features import SideFeatures
 from penstock_training.recipe import TwoTower

@@ -2,14 +2,14 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from penstock_training.peek.summary import Summary, example_rows, summarise
 from penstock_training.peek.table import read_rows
 from penstock_training.peek.trial import check_roles, try_recipe
-from penstock_training.recipe import parse_recipe
-from penstock_training.workdir import read_recipe_file
+from penstock_training.recipe import load_recipe
 
 EXAMPLES = 5
 LONGEST_CELL = 40
@@ -17,13 +17,20 @@ HEADER = ("column", "type", "tensor", "nulls", "distinct", "smallest", "largest"
 
 
 def peek(
-    table: str, wanted: dict[str, str | None], rows: int, where: str, recipe_path: str | None, as_json: bool
+    table: str,
+    wanted: dict[str, str | None],
+    rows: int,
+    where: str,
+    recipe_path: str | None,
+    settings: Sequence[str],
+    as_json: bool,
 ) -> None:
     """Print what is in up to `rows` rows of the table's columns, and how a recipe's first steps go on them.
 
-    `wanted` are the roles of columns by name. Raises UserMistake where columns cannot be read or do not fit the recipe.
+    `wanted` are the roles of columns by name, and `settings` go over the recipe. Raises UserMistake where columns
+    cannot be read or do not fit the recipe.
     """
-    recipe = None if recipe_path is None else parse_recipe(read_recipe_file(recipe_path), recipe_path)
+    recipe = None if recipe_path is None else load_recipe(recipe_path, settings)
     roles = {role: name for name, role in wanted.items() if role is not None}
     if recipe is not None:
         check_roles(recipe, str(recipe_path), roles)

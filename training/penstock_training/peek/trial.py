@@ -10,13 +10,13 @@ from penstock_shared.errors import UserMistake
 from penstock_shared.features import Feature, Statistics
 from penstock_shared.tokens import first_token_id
 from penstock_shared.vocabularies import Vocabulary
-from penstock_training.inputs import Inputs
+from penstock_training.data.inputs import Inputs
+from penstock_training.fitting.run import make_deterministic
+from penstock_training.fitting.step import NotFinite, Trainer
 from penstock_training.models import build_model
 from penstock_training.peek.columns import Column
 from penstock_training.peek.table import Rows
 from penstock_training.recipe import Recipe, TwoTower
-from penstock_training.run import make_deterministic
-from penstock_training.step import NotFinite, Trainer
 
 STEPS = 20
 ID_TYPES = ("INT64", "STRING")

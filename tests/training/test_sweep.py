@@ -1,0 +1,142 @@
+"""Sweep with real trials in processes of their own: killed, resumed, diverged; and compare runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from penstock_training.cli import main
+
+RECIPE = """
+task: retrieval
+model: {kind: two_tower, dimension: 8}
+loss: {kind: in_batch_softmax}
+training: {epochs: 1, batch_rows: 128, window_blocks: 3, checkpoint_every_steps: 18}
+evaluation: {k: [5], every_epochs: 0}
+"""
+SWEEP = """
+recipe: recipe.yaml
+judge: {metric: ndcg@5, split: test}
+grid:
+  optimizer.embeddings: [{kind: adagrad}, {kind: sgd, learning_rate: 1.0e+30}]
+  training.epochs: [15]
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "sweep.yaml").write_text(SWEEP)
+    return folder
+
+
+def wait_for(pattern: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None, "the sweep ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_and_shows_what_diverged(
+    events: Path, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = files / "out"
+    arguments = ["sweep", str(files / "sweep.yaml"), "--dataset", str(events), "--out", str(out)]
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "penstock_training.cli", *arguments],
+        env=dict(os.environ),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for("trials/*/checkpoints/*/complete", out, sweep)
+    finally:
+        sweep.send_signal(signal.SIGKILL)
+        sweep.wait()
+    assert not list(out.glob("trials/*/metrics.json"))
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert "judge.split is test: the best trial's metric will be too good to report" in printed.err
+    assert "trial 1 of 2: optimizer.embeddings=" in printed.err
+    document = json.loads((out / "sweep.json").read_text())
+    best, diverged = document["trials"]
+    assert (best["trial"], best["status"], best["attempts"]) == (1, "finished", 2)
+    assert (diverged["trial"], diverged["status"], diverged["attempts"]) == (2, "diverged", 1)
+    assert diverged["reason"].startswith("step ")
+    assert "the loss is not a finite number" in diverged["reason"]
+    assert best["values"] == {"optimizer.embeddings": {"kind": "adagrad"}, "training.epochs": 15}
+    log = (out / "logs" / f"{Path(best['run']).name}.log").read_text()
+    assert "continuing after step" in log
+    measured = json.loads((Path(best["run"]) / "metrics.json").read_text())
+    assert best["results"] == measured["results"]
+    assert document["protocol"] == measured["protocol"]
+    lines = printed.out.splitlines()
+    assert lines[0] == "ndcg@5 on split test".ljust(len(lines[0]))
+    value, error = (measured["results"][0]["metrics"]["ndcg@5"][name] for name in ("value", "error"))
+    assert f"{value:.4f} ±{error:.4f}" in next(line for line in lines if best["run"] in line)
+    assert "diverged" in next(line for line in lines if diverged["run"] in line)
+    assert "to beat: popularity 0." in printed.out
+
+    # Run again, all are done: a sweep that says so by a second trial's attempts has run none.
+    assert main(arguments) == 0
+    again = capsys.readouterr()
+    assert "trial 1 of 2" not in again.err
+    assert again.out == printed.out
+    assert json.loads((out / "sweep.json").read_text()) == document
+
+
+def test_runs_are_compared_side_by_side_or_refused(
+    events: Path, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fit(name: str, *settings: str) -> str:
+        flags = [part for setting in settings for part in ("--set", setting)]
+        run = str(tmp_path / name)
+        assert main(["fit", str(files / "recipe.yaml"), "--dataset", str(events), "--workdir", run, *flags]) == 0
+        return run
+
+    one, two = fit("one"), fit("two", "model.kind=matrix_factorisation", "training.epochs=2")
+    capsys.readouterr()
+    assert main(["compare", one, two]) == 0
+    printed = capsys.readouterr().out
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
+    shown = {row[0]: row[1:] for row in cells}
+    metrics = [
+        json.loads(Path(run, "metrics.json").read_text())["results"][0]["metrics"]["ndcg@5"] for run in (one, two)
+    ]
+    expected = [f"{metric['value']:.4f} ±{metric['error']:.4f}" for metric in metrics]
+    assert shown["ndcg@5"][:2] == expected
+    assert len(shown["ndcg@5"]) == 3
+    assert shown["training.epochs"] == ["1", "2"]
+    assert shown["model.kind"] == ["two_tower", "matrix_factorisation"]
+    assert shown["model.bias_l2"] == ["-", "0.0"]
+    assert "training.seed" not in shown
+    assert main(["compare", one, two, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [run["recipe"]["training.epochs"] for run in document["runs"]] == [1, 2]
+
+    assert main(["compare", one, two, "--split", "validation"]) == 2
+    assert "metrics-validation.json: no such file; run penstock-train fit to its end, or penstock-train evaluate" in (
+        capsys.readouterr().err
+    )
+    other = json.loads(Path(two, "metrics.json").read_text())
+    other["protocol"] |= {"stamp": "other", "split": "validation"}
+    Path(two, "metrics.json").write_text(json.dumps(other))
+    assert main(["compare", one, two]) == 2
+    refused = capsys.readouterr().err
+    assert "were evaluated by different protocols and cannot be compared:\n  split: 'test' and 'validation'" in refused
+
+    # Judged on what it was trained on, a run that hides what users had has nothing to find.
+    assert main(["evaluate", one, "--split", "train"]) == 2
+    assert "split train has no user with an item to find" in capsys.readouterr().err
+    assert main(["evaluate", one, "--split", "tset"]) == 2
+    assert "evaluation.split is 'tset', but the dataset has train, test" in capsys.readouterr().err
+    assert main(["evaluate", one, "--split", "test"]) == 0
+    assert not Path(one, "metrics-test.json").exists()

@@ -1,0 +1,75 @@
+"""Save training atomically, and restore the newest checkpoint that is whole."""
+
+import posixpath
+import re
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from penstock_shared.errors import DataRefused
+from penstock_training.fitting.seal import Broken, Identity, check_seal, is_sealed, seal, unseal
+from penstock_training.fitting.state import State
+from penstock_training.storage import UNREACHABLE, list_folder
+
+PREFIX = "state"
+NAME = re.compile(r"^step-(\d{10})$")
+# What TensorFlow raises when a file of a checkpoint is damaged or of other variables.
+READ_ERRORS = (tf.errors.OpError, AssertionError, ValueError, IndexError)
+
+
+class Checkpoints:
+    """Keep the last checkpoints of a run in one folder, a sub-folder for each, named after the steps taken."""
+
+    def __init__(self, folder: str, state: State, keep: int, identity: Identity) -> None:
+        """Save and restore the `state` of the run `identity`, and keep the newest `keep`."""
+        self.folder, self.state, self.keep, self.identity = folder, state, keep, identity
+
+    def steps(self) -> list[int]:
+        """Return the steps of the sealed checkpoints, newest first."""
+        named = [int(match[1]) for name in list_folder(self.folder) if (match := NAME.match(name))]
+        return sorted((step for step in named if is_sealed(self.path(step))), reverse=True)
+
+    def path(self, step: int) -> str:
+        """Return the folder of the checkpoint after `step` steps."""
+        return posixpath.join(self.folder, f"step-{step:010d}")
+
+    def save(self, step: int) -> str:
+        """Save the state after `step` steps, drop old checkpoints and return the new one's folder."""
+        folder = self.path(step)
+        unseal(folder)
+        self.state.write(posixpath.join(folder, PREFIX))
+        # The seal comes last, so that a killed save leaves a folder that is never restored.
+        seal(folder, step, self.identity)
+        for old in self.steps()[self.keep :]:
+            unseal(self.path(old))
+        return folder
+
+    def restore(self, warn: Callable[[str], None]) -> int:
+        """Restore the newest whole checkpoint and return its step, 0 where there is none to restore.
+
+        Raises DataRefused when all of them are damaged, and as `read_newest` does.
+        """
+        step = self.read_newest(self.state.read, warn)
+        if step is None and self.steps():
+            raise DataRefused(
+                f"{self.folder}: none of its {len(self.steps())} checkpoints can be read; start again in a new workdir"
+            )
+        return step or 0
+
+    def read_newest(self, read: Callable[[str], None], warn: Callable[[str], None]) -> int | None:
+        """Call `read` with the prefix of the newest whole checkpoint and return its step, or None.
+
+        A damaged one is passed over with a warning. Raises DataRefused when one is of another run or format.
+        """
+        for step in self.steps():
+            try:
+                check_seal(self.path(step), step, self.identity)
+                read(posixpath.join(self.path(step), PREFIX))
+            except UNREACHABLE:
+                raise
+            except (Broken, *READ_ERRORS) as fault:
+                reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+                warn(f"{self.path(step)}: passed over, cannot be read: {reason}")
+                continue
+            return step
+        return None

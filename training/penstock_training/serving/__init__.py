@@ -1,0 +1,1 @@
+"""Write a model that takes and returns raw ids, and ask it."""

@@ -1,0 +1,48 @@
+"""Train on the TPU of this machine, or on the one that TPU_NAME names."""
+
+import importlib.util
+import os
+import sys
+
+import tensorflow as tf
+
+from penstock_shared.errors import UserMistake
+from penstock_training.strategies.placement import Placement
+from penstock_training.tpu.stand_in import LEAST_ROWS_ON_CORES
+
+VARIABLE = "TPU_NAME"
+THIS_MACHINE = "local"
+
+
+def tpu(replicas: int | None) -> Placement:
+    """Return a placement on all cores of a TPU; raises UserMistake where there is none."""
+    if replicas is not None:
+        raise UserMistake("--replicas: --strategy tpu takes all cores of the TPU; leave --replicas out")
+    if importlib.util.find_spec("tensorflow_recommenders") is None:
+        raise UserMistake(
+            "--strategy tpu: TensorFlow Recommenders is not installed; run pip install 'penstock-training[tpu]'"
+        )
+    name = os.environ.get(VARIABLE, THIS_MACHINE)
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(name)
+        if name != THIS_MACHINE:
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, tf.errors.OpError) as fault:
+        reason = str(fault).splitlines()[0].split(". ")[0]
+        raise UserMistake(
+            f"--strategy tpu: no TPU found at {name!r} ({reason}); run it on a TPU VM, or set {VARIABLE}; "
+            "elsewhere leave --strategy out"
+        ) from None
+    strategy = tf.distribute.TPUStrategy(resolver)
+    if strategy.extended.num_hosts > 1:
+        raise UserMistake(
+            f"--strategy tpu: the TPU has {strategy.extended.num_hosts} hosts, expected one; take a slice of one host"
+        )
+    cores = tf.tpu.experimental.HardwareFeature.EmbeddingFeature
+    if strategy.extended.tpu_hardware_feature.embedding_feature == cores.V1:
+        return Placement(strategy, least_rows_on_cores=LEAST_ROWS_ON_CORES)
+    print(
+        "--strategy tpu: no embedding cores of the first kind here; all tables are copied to each chip", file=sys.stderr
+    )
+    return Placement(strategy, least_rows_on_cores=sys.maxsize)

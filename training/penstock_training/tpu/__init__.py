@@ -1,0 +1,1 @@
+"""Train on a TPU, whose embedding cores look up and update the large tables."""
