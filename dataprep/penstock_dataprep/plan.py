@@ -2,17 +2,19 @@
 
 import datetime
 import re
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from penstock_dataprep.engine.runner import check_runner
 from penstock_dataprep.job import Job
-from penstock_dataprep.sources import ROW_COLUMN, SOURCES, Origin
+from penstock_dataprep.sources import SOURCES, Origin
+from penstock_dataprep.sources.files import FilesOrigin
 from penstock_dataprep.spec.outputs import output_targets
 from penstock_dataprep.spec.spec import Spec
 from penstock_dataprep.spec.targets import Target, resolve_targets
 from penstock_dataprep.storage.files import join, plain
 from penstock_dataprep.storage.scratch import scratch_root
-from penstock_dataprep.versions.parent import check_parent, check_source, check_targets
+from penstock_dataprep.versions.parent import check_parent, check_source, check_targets, last_place
 from penstock_shared.digests import fingerprint
 from penstock_shared.errors import DataRefused, UserMistake
 from penstock_shared.layout import LAYOUT_VERSION
@@ -35,13 +37,10 @@ def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None, 
         "layout_version": LAYOUT_VERSION,
     }
     if parent is not None:
-        if ROW_COLUMN in log.source_columns:
-            raise UserMistake(
-                f"columns: {ROW_COLUMN} counts from 1 in each file, so it does not order the new rows after those of "
-                f"version {parent.version}; take a column that tells the time"
-            )
         check_targets(log.outputs, parent)
         check_source(log.origin, parent, join(root, spec.name))
+        if isinstance(log.origin, FilesOrigin):
+            log = log._replace(origin=replace(log.origin, last_place=last_place(log.outputs, parent)))
         document["parent"] = {"version": parent.version, "digest": parent.digest}
     request = fingerprint(document)
     created = datetime.datetime.now(datetime.timezone.utc).isoformat()

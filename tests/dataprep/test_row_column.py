@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from logs import build, rows_of, run, spec_of, write_spec
+from logs import Built, build, rows_of, run, spec_of, write_spec
 
 from penstock_dataprep.sources import FORMATS, Unit
 from penstock_dataprep.spec.spec import SourceSpec
+from penstock_dataprep.verify.dataset import verify
 
 COLUMNS = {
     "user_id": {"role": "user", "dtype": "string", "vocabulary": {}},
@@ -19,9 +20,10 @@ COLUMNS = {
 }
 
 
-def document(files: Path, form: str, **source: Any) -> dict[str, Any]:
+def document(files: Path, form: str, source: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     split = {"by": "time", "test_fraction": 0.25}
-    return spec_of(str(files), COLUMNS, source={"files": str(files), "format": form, **source}, split=split)
+    source = {"files": str(files), "format": form, **(source or {})}
+    return spec_of(str(files), COLUMNS, source=source, split=split, **changes)
 
 
 def refused(folder: Path, spec: dict[str, Any]) -> int:
@@ -49,12 +51,28 @@ def test_a_row_knows_its_place_in_its_file(form: str, tmp_path: Path) -> None:
     assert sorted(rows_of(built, "test"), key=lambda row: row[1]) == expected[6:]
 
 
+@pytest.mark.parametrize("keep_last", [None, 1])
+def test_places_go_on_from_the_rows_of_older_versions(keep_last: int | None, tmp_path: Path) -> None:
+    built: Built | None = None
+    # The first day ends in a blank line, the second in a row that is refused.
+    for day, lines in enumerate((["a", "b", "", "", "a"], ["b", "a", "b", None], ["a", "b", "b"])):
+        log = tmp_path / f"{day}.jsonl"
+        log.write_text("".join((json.dumps({"user_id": user}) if user != "" else "") + "\n" for user in lines))
+        spec = document(log, "jsonl", keep_last=keep_last, max_reject_fraction=0.25)
+        built = build(spec, tmp_path / "out", append_to=built)
+    assert built is not None
+    places = [row[1] for split in ("train", "test") for row in rows_of(built, split)]
+    # Of 5 lines 3 are rows, so the second day goes on from place 5, and the third from the largest place written.
+    assert sorted(places) == ([] if keep_last else [1, 2, 5, 6, 7, 8]) + [9, 10, 11]
+    assert verify(built.manifest, str(built.path)) > 10
+
+
 def test_rejected_and_blank_lines_keep_their_places(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"user_id": "a"}\n\nnot json\n{"user_id": "b"}\n{"user_id": null}\n')
     batches = list(
         FORMATS["jsonl"].read(Unit(str(tmp_path / "log.jsonl"), 1), SourceSpec(files="", format="jsonl"), ["user_id"])
     )
-    numbered = [batch.with_row_column().batch for batch in batches]
+    numbered = [batch.with_row_column(0).batch for batch in batches]
     found = {row["user_id"]: row["$row"] for batch in numbered for row in batch.to_pylist()}
     assert found == {"a": 1, "b": 4, None: 5}
 
@@ -84,7 +102,7 @@ def test_headers_that_cannot_be(
 ) -> None:
     (tmp_path / "log.csv").write_text("1,2\n")
     form = source.pop("format", "csv")
-    assert refused(tmp_path, document(tmp_path / "log.csv", form, **source)) == 2
+    assert refused(tmp_path, document(tmp_path / "log.csv", form, source)) == 2
     assert message in capsys.readouterr().err
 
 

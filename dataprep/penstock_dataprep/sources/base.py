@@ -14,7 +14,7 @@ from penstock_shared.errors import UserMistake
 from penstock_shared.origin import Source
 
 ROWS_PER_BATCH = 1 << 20
-# A column that every format has: a row's place in its file, counted from 1.
+# A column that every format has: a row's place in its file, counted from 1 or on from the rows of older versions.
 ROW_COLUMN = "$row"
 
 
@@ -55,9 +55,10 @@ class SourceBatch:
         """Return the first rows."""
         return replace(self, batch=self.batch.slice(0, rows), rows=self.rows[:rows])
 
-    def with_row_column(self) -> "SourceBatch":
-        """Return the batch with ROW_COLUMN as one more column."""
-        return replace(self, batch=self.batch.append_column(ROW_COLUMN, pa.array(self.rows + 1, pa.int64())))
+    def with_row_column(self, last_place: int) -> "SourceBatch":
+        """Return the batch with ROW_COLUMN as one more column, counted on from `last_place`."""
+        places = pa.array(self.rows + last_place + 1, pa.int64())
+        return replace(self, batch=self.batch.append_column(ROW_COLUMN, places))
 
 
 def with_row_column(columns: dict[str, pa.DataType | None], path: str) -> dict[str, pa.DataType | None]:

@@ -32,12 +32,13 @@ FORMATS: dict[str, Format] = {"parquet": ParquetFormat(), "csv": CsvFormat(), "j
 
 @dataclass(frozen=True)
 class FilesOrigin:
-    """Hold the files of a source as they were found."""
+    """Hold the files of a source as they were found; ROW_COLUMN counts on from `last_place`, that of older rows."""
 
     source: SourceSpec
     files: tuple[SourceFile, ...]
     units: tuple[Unit, ...]
     rows_expected: int | None = None
+    last_place: int = 0
 
     def identity(self) -> Any:
         """Return each file's path, size and time."""
@@ -53,7 +54,7 @@ class FilesOrigin:
             unit, self.source, [name for name in columns if name != ROW_COLUMN]
         )
         for batch in found:
-            yield batch.with_row_column() if ROW_COLUMN in columns else batch
+            yield batch.with_row_column(self.last_place) if ROW_COLUMN in columns else batch
 
     def survey(self, columns: list[str]) -> Survey:
         """Return the files' rows and bytes."""

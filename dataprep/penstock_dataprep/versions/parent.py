@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from penstock_dataprep.sources import Origin
+from penstock_dataprep.sources import ROW_COLUMN, Origin
 from penstock_dataprep.spec.columns import ColumnSpec
 from penstock_dataprep.spec.spec import EntityHashSplit, LeaveLastSplit, Spec
 from penstock_dataprep.spec.targets import Target
@@ -95,6 +95,19 @@ def check_source(origin: Origin, parent: Manifest, base: str) -> None:
             raise UserMistake(reason)
         path = join(base, older.parent.version, MANIFEST_NAME) if older.parent else ""
         older = read_parent(path) if path and exists(path) else None
+
+
+def last_place(targets: tuple[Target, ...], parent: Manifest) -> int:
+    """Return the place that ROW_COLUMN counts on from, so that new rows come after all that older versions hold.
+
+    It is the number of rows ever read, or more: a blank line of JSON lines is no row, but has a place.
+    """
+    places = [
+        int(feature.statistics.largest or 0)
+        for target, feature in zip(targets, parent.features, strict=True)
+        if target.source == ROW_COLUMN and target.transform is None
+    ]
+    return max(parent.accounting.read, *places, 0)
 
 
 def _binding(spec: Spec) -> dict[str, Any]:
