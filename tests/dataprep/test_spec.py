@@ -11,6 +11,7 @@ from penstock_dataprep.spec.spec import Spec, load_spec
 from penstock_shared import UserMistake
 
 ITEM = {"role": "item", "vocabulary": {}}
+LOG = {"files": "log.parquet", "format": "parquet"}
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -109,6 +110,16 @@ def load(document: dict[str, Any]) -> Spec:
             "columns: user_id and other both have role user, expected at most one",
         ),
         ("columns/other", {"role": "time"}, "columns: timestamp and other both have role time, expected at most one"),
+        (
+            "columns/timestamp/null",
+            "keep",
+            "columns.timestamp.null: found keep, expected reject or default: split by time goes by time",
+        ),
+        (
+            "tables",
+            {"item_id": {"source": LOG, "key": "item", "columns": {"seen": {"role": "time", "null": "keep"}}}},
+            "tables.item_id.columns.seen.null: found keep, expected reject or default: an entity's latest row counts",
+        ),
         ("split", {"by": "random"}, "split.by: found 'random', expected 'time', 'leave_last', 'entity_hash'"),
         ("split", {"test_fraction": 0.1}, "split.by: missing; it is required"),
         ("split", {"by": "time"}, "split.test_fraction: missing; it is required"),

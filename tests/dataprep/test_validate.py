@@ -112,6 +112,15 @@ def checked(array: pa.Array, *targets: Target) -> tuple[list[Any], list[tuple[An
             [],
             [(1, "range", "2017-07-14 02:40:00.123456789")],
         ),
+        # Integers that float64 does not hold, which Arrow does not compare with floats.
+        (
+            [2**53 + 1, -(2**63), 2**63 - 1, 0, None],
+            pa.int64(),
+            {"range": (-0.5, 2.0**60)},
+            [2**53 + 1, 0, None],
+            [(2, "range", str(-(2**63))), (3, "range", str(2**63 - 1))],
+        ),
+        ([2**63 - 1, -1], pa.int64(), {"range": (0, INF)}, [2**63 - 1], [(2, "range", "-1")]),
     ],
 )
 def test_what_becomes_of_each_value(values: list, kind: pa.DataType, rules: dict, valid: list, rejected: list) -> None:

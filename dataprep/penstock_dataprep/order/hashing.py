@@ -123,8 +123,11 @@ def fold_lists(state: np.ndarray, words: np.ndarray, lengths: np.ndarray) -> Non
     """Fold each row's list of words, preceded by its length, into the rows' hashes, in place."""
     fold_words(state, lengths.astype(np.uint64))
     starts = np.cumsum(lengths) - lengths
-    for position in range(int(lengths.max(initial=0))):
-        rows = np.flatnonzero(lengths > position)
+    rows, position = np.flatnonzero(lengths), 0
+    while len(rows):
         folded = state[rows]
         fold_words(folded, words[starts[rows] + position])
         state[rows] = folded
+        position += 1
+        # Each pass looks at the rows of the one before alone: a log may have one list of thousands among short ones.
+        rows = rows[lengths[rows] > position]

@@ -1,5 +1,7 @@
 """Turn rows as read into rows as wanted, and set aside each row that breaks a rule, with reason and place."""
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -106,8 +108,15 @@ def _check_range(converted: pa.Array, allowed: tuple[float, float], name: str, f
     extremes = pc.min_max(converted)
     smallest, largest = extremes["min"].as_py(), extremes["max"].as_py()
     if smallest is not None and (smallest < allowed[0] or largest > allowed[1]):
-        outside = pc.or_(pc.less(converted, allowed[0]), pc.greater(converted, allowed[1]))
+        low, high = allowed if pa.types.is_floating(converted.type) else _whole(allowed)
+        outside = pc.or_(pc.less(converted, low), pc.greater(converted, high))
         faults.add(_to_numpy(pc.fill_null(outside, False)), name, "range")
+
+
+def _whole(allowed: tuple[float, float]) -> tuple[pa.Scalar, pa.Scalar]:
+    """Return the outermost int64 inside of a range, which Arrow compares exactly: with floats it refuses past 2^53."""
+    low, high = (min(max(end, -(2.0**63)), 2.0**63) for end in allowed)
+    return tuple(pa.scalar(min(end, 2**63 - 1), pa.int64()) for end in (math.ceil(low), math.floor(high)))
 
 
 def convert(values: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, np.ndarray | None]:

@@ -30,6 +30,11 @@ def cross_faults(spec: "Spec") -> list[str]:
     for need in needs:
         if spec.role(need) is None:  # type: ignore[arg-type]
             faults.append(f"split: by {spec.split.by} needs a column with role {need}; give one that role")
+    time = spec.role("time")
+    if "time" in needs and time is not None and spec.columns[time].null_policy == "keep":
+        faults.append(
+            f"columns.{time}.null: found keep, expected reject or default: split by {spec.split.by} goes by time"
+        )
     if spec.split.by == "time" and spec.split.test_fraction + spec.split.validation_fraction >= 1:
         faults.append("split: test_fraction and validation_fraction leave no rows to train on")
     if spec.split.by == "entity_hash":
@@ -65,6 +70,8 @@ def _table_faults(spec: "Spec", table: str) -> list[str]:
             faults.append(f"{place}.vocabulary: found {column.vocabulary!r}, expected rules or a vocabulary; {known}")
         if f"{table}.{name}" in spec.columns:
             faults.append(f"{place}: a column of the log has the name {table}.{name}, which its vocabulary would have")
+        if column.role == "time" and column.null_policy == "keep":
+            faults.append(f"{place}.null: found keep, expected reject or default: an entity's latest row counts")
     for name in held.limits.keys() - held.columns.keys():
         faults.append(f"tables.{table}.limits.{name}: no such column; {nearest(name, held.columns)}")
     if sum(column.role == "time" for column in held.columns.values()) > 1:
