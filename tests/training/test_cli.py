@@ -55,7 +55,7 @@ def test_keras_2_is_chosen_before_tensorflow_is_imported() -> None:
         ("peek", {"-h", "--bigquery", "--columns", "--rows", "--where", "--recipe", "--set", "--json"}),
         ("tpu-check", {"-h", "--dataset", "--topology", "--json", "--set"}),
         ("recipe", {"-h", "--origins", "--set"}),
-        ("sweep", {"-h", "--dataset", "--out"}),
+        ("sweep", {"-h", "--dataset", "--out", "--cache", "--strategy", "--replicas"}),
         ("compare", {"-h", "--split", "--json"}),
     ],
 )

@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from penstock_training.cli import main
 
+SECONDS_TO_HAPPEN = 300
 RECIPE = """
 task: retrieval
 model: {kind: two_tower, dimension: 8}
@@ -36,12 +39,23 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def wait_for(pattern: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while not list(folder.glob(pattern)):
-        assert process.poll() is None, "the sweep ended before it could be killed"
+def start(arguments: list[str], said: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    line = [sys.executable, "-m", "penstock_training.cli", *arguments]
+    return subprocess.Popen(line, env=dict(os.environ), stdout=subprocess.DEVNULL, stderr=said)
+
+
+def wait_for(happened: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + SECONDS_TO_HAPPEN
+    while not happened():
+        assert process.poll() is None, "the sweep ended before it could be stopped"
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def newest_step(out: Path) -> int:
+    """Return the step of the newest checkpoint of all trials, 0 where there is none."""
+    sealed = out.glob("trials/*/checkpoints/*/complete")
+    return max((int(found.parent.name.removeprefix("step-")) for found in sealed), default=0)
 
 
 @pytest.mark.slow
@@ -50,14 +64,9 @@ def test_a_killed_sweep_goes_on_and_shows_what_diverged(
 ) -> None:
     out = files / "out"
     arguments = ["sweep", str(files / "sweep.yaml"), "--dataset", str(events), "--out", str(out)]
-    sweep = subprocess.Popen(
-        [sys.executable, "-m", "penstock_training.cli", *arguments],
-        env=dict(os.environ),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    sweep = start(arguments)
     try:
-        wait_for("trials/*/checkpoints/*/complete", out, sweep)
+        wait_for(lambda: newest_step(out), sweep)
     finally:
         sweep.send_signal(signal.SIGKILL)
         sweep.wait()
@@ -91,6 +100,53 @@ def test_a_killed_sweep_goes_on_and_shows_what_diverged(
     assert "trial 1 of 2" not in again.err
     assert again.out == printed.out
     assert json.loads((out / "sweep.json").read_text()) == document
+
+
+@pytest.mark.slow
+def test_sigterm_to_a_sweep_lets_its_trial_save_and_the_next_goes_on_from_there(
+    events: Path, files: Path, tmp_path: Path
+) -> None:
+    # More epochs than anybody waits for: only SIGTERM ends the trial.
+    endless = SWEEP.replace("recipe: ", f"recipe: {files}/").replace("[15]", "[1000000]")
+    (tmp_path / "sweep.yaml").write_text(endless)
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    arguments = ["sweep", str(tmp_path / "sweep.yaml"), "--dataset", str(events), "--out", str(out)]
+    arguments += ["--cache", str(cache)]
+    saved = [0]
+    for _ in range(2):
+        sweep = start(arguments, subprocess.PIPE)
+        # A checkpoint beyond the last process's is one of the steps that this one took.
+        wait_for(lambda: newest_step(out) > saved[-1], sweep)
+        sweep.terminate()
+        said = sweep.communicate()[1].decode()
+        assert sweep.returncode == 143, said
+        assert said.splitlines()[-1] == (
+            f"penstock-train: {out}: told to stop by SIGTERM: trial 1 of 2 saved the step it had reached; "
+            "run the same command again to go on from there"
+        )
+        (log,) = (out / "logs").iterdir()
+        found = re.findall(r"told to stop by SIGTERM: saved step (\d+) of 18000000", log.read_text())
+        saved.append(int(found[-1]))
+        assert newest_step(out) == saved[-1]
+    assert f"continuing after step {saved[1]} of 18000000" in log.read_text()
+    (result,) = (out / "results").iterdir()
+    assert json.loads(result.read_text())["status"] == "started"
+    assert list(cache.glob("*.tfrecord"))
+
+
+@pytest.mark.slow
+def test_devices_that_are_not_there_end_a_sweep_at_its_first_trial(
+    events: Path, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["sweep", str(files / "sweep.yaml"), "--dataset", str(events), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--strategy", "mirrored", "--replicas", "3"]) == 2
+    assert "training.batch_rows is 128, which the number of replicas, 3, does not divide" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*arguments, "--strategy", "mirrored"]) == 2
+    said = capsys.readouterr().err
+    assert "trial 1 of 2" in said
+    assert "trial 2 of 2" not in said
+    assert "penstock-train: --strategy mirrored: found 0 GPUs, expected at least 2; leave --strategy out" in said
 
 
 def test_runs_are_compared_side_by_side_or_refused(

@@ -17,7 +17,8 @@ DESCRIPTION = """Train a recommender from a penstock dataset, judge it, export i
     penstock-train peek --bigquery project.shop.events --columns user_id,item_id
     penstock-train tpu-check recipe.yaml --dataset data/clicks/v1/manifest.json --topology v5e:2x4
 
-Exit codes: 0 done, 1 training failed, 2 a mistake in the request, 3 data refused, 4 the loss diverged.
+Exit codes: 0 done, 1 training failed, 2 a mistake in the request, 3 data refused, 4 the loss diverged,
+143 stopped by SIGTERM and saved.
 """
 
 

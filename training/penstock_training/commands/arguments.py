@@ -1,9 +1,18 @@
 """Define what several commands take."""
 
 import argparse
+from collections.abc import Sequence
 from typing import TypeAlias
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+# What those of penstock_training.strategies use, which takes TensorFlow to import.
+DEVICES = {
+    "one": "the first GPU or the processor (default)",
+    "mirrored": "all GPUs of this machine",
+    "multi-worker": "the processes that TF_CONFIG names",
+    "tpu": "the TPU of this machine or TPU_NAME",
+}
 
 
 def positive(text: str) -> int:
@@ -33,4 +42,21 @@ def add_cache(command: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="copy the shards that are read to this folder of a local disk first, once for all runs that name it, as "
         "many as fit; for datasets in buckets",
+    )
+
+
+def add_strategy(command: argparse.ArgumentParser, strategies: Sequence[str]) -> None:
+    """Add the flags that say on which devices to train; `strategies` are those to choose from, the default first."""
+    said = "; ".join(f"{name}, {DEVICES[name]}" for name in strategies)
+    command.add_argument(
+        "--strategy",
+        choices=strategies,
+        default=strategies[0],
+        help=f"the devices: {said}. A run may continue by another strategy",
+    )
+    command.add_argument(
+        "--replicas",
+        type=positive,
+        metavar="N",
+        help="of --strategy mirrored: the first N GPUs, or N virtual devices where there is no GPU",
     )

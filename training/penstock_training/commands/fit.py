@@ -2,10 +2,7 @@
 
 import argparse
 
-from penstock_training.commands.arguments import Verbs, add_cache, add_settings, positive
-
-# Those of penstock_training.strategies, which takes TensorFlow to import.
-STRATEGIES = ("one", "mirrored", "multi-worker", "tpu")
+from penstock_training.commands.arguments import DEVICES, Verbs, add_cache, add_settings, add_strategy
 
 
 def add(verbs: Verbs) -> None:
@@ -26,19 +23,7 @@ def add(verbs: Verbs) -> None:
         help="start from this run's last checkpoint; MANIFEST is its dataset or was appended to it",
     )
     add_cache(fit)
-    fit.add_argument(
-        "--strategy",
-        choices=STRATEGIES,
-        default="one",
-        help="the devices: one (default); mirrored, all GPUs of this machine; multi-worker, the processes that "
-        "TF_CONFIG names; tpu. A run may continue by another strategy",
-    )
-    fit.add_argument(
-        "--replicas",
-        type=positive,
-        metavar="N",
-        help="of --strategy mirrored: the first N GPUs, or N virtual devices where there is no GPU",
-    )
+    add_strategy(fit, tuple(DEVICES))
     add_settings(fit)
     fit.set_defaults(verb=_run)
 

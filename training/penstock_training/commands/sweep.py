@@ -1,10 +1,11 @@
 """Define `penstock-train sweep`: search over a recipe."""
 
 import argparse
-import signal
-import sys
 
-from penstock_training.commands.arguments import Verbs
+from penstock_training.commands.arguments import Verbs, add_cache, add_strategy
+
+# One sweep is of one process, so that there is no multi-worker.
+STRATEGIES = ("one", "mirrored", "tpu")
 
 
 def add(verbs: Verbs) -> None:
@@ -23,6 +24,8 @@ def add(verbs: Verbs) -> None:
         "--dataset", required=True, metavar="MANIFEST", help="the dataset's manifest.json, local or gs://"
     )
     sweep.add_argument("--out", required=True, metavar="FOLDER", help="the sweep's folder; made if it is not there")
+    add_cache(sweep)
+    add_strategy(sweep, STRATEGIES)
     sweep.set_defaults(verb=_run)
 
 
@@ -34,9 +37,4 @@ def _run(flags: argparse.Namespace) -> None:
 
     from penstock_training.sweep.search import search
 
-    # As an exit of this program, SIGTERM is passed on to the trial that runs.
-    before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    try:
-        search(flags.sweep, flags.dataset, flags.out)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    search(flags.sweep, flags.dataset, flags.out, flags.cache, flags.strategy, flags.replicas)

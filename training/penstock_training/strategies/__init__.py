@@ -26,12 +26,17 @@ def place(strategy: str, replicas: int | None, batch_rows: int) -> Placement:
     Raises UserMistake where there are not the devices, or they cannot share a batch.
     """
     placement = STRATEGIES[strategy](replicas)
-    if batch_rows % placement.replicas:
-        raise UserMistake(
-            f"training.batch_rows is {batch_rows}, which the number of replicas, {placement.replicas}, does not "
-            f"divide; take a multiple of it, such as {(batch_rows // placement.replicas + 1) * placement.replicas}"
-        )
+    check_share(batch_rows, placement.replicas)
     return placement
 
 
-__all__ = ["STRATEGIES", "Placement", "place"]
+def check_share(batch_rows: int, replicas: int) -> None:
+    """Raise UserMistake where replicas cannot share batches of `batch_rows` rows evenly."""
+    if batch_rows % replicas:
+        raise UserMistake(
+            f"training.batch_rows is {batch_rows}, which the number of replicas, {replicas}, does not "
+            f"divide; take a multiple of it, such as {(batch_rows // replicas + 1) * replicas}"
+        )
+
+
+__all__ = ["STRATEGIES", "Placement", "check_share", "place"]

@@ -9,16 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-SAVING_SECONDS = 60
+from penstock_training.fitting.preemption import Preempted, Preemption
+
 LINES_SHOWN = 6
 PREFIX = "penstock-train: "
 
 
-def run_in_process(arguments: list[str], log: Path, lock: int | None) -> int:
+def run_in_process(arguments: list[str], log: Path, lock: int | None, preemption: Preemption) -> int:
     """Run the command to its end and return its exit code, negative for a signal.
 
-    What it says is added to `log`. Where this process is told to stop, so is the command, which may save first. It
-    inherits `lock`, the descriptor of a lock's file, so that nobody else takes the lock while it lives.
+    What it says is added to `log`. SIGTERM, which `preemption` watches, is passed on to it, and it may take its time
+    to save. It inherits `lock`, the descriptor of a lock's file, so that nobody else takes the lock while it lives.
     """
     line = [sys.executable, "-m", "penstock_training.sweep.child", *arguments]
     kept = () if lock is None else (lock,)
@@ -27,13 +28,13 @@ def run_in_process(arguments: list[str], log: Path, lock: int | None) -> int:
         subprocess.Popen(line, stdin=subprocess.PIPE, stdout=said, stderr=said, pass_fds=kept) as process,
     ):
         try:
-            return process.wait()
-        except BaseException:
+            with preemption.at_once():
+                return process.wait()
+        except BaseException as stop:
             process.terminate()
-            try:
-                process.wait(SAVING_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            code = process.wait()
+            if isinstance(stop, Preempted):
+                return code
             raise
 
 
