@@ -1,4 +1,6 @@
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,15 +107,89 @@ def test_recommend_prints_items_and_says_that_a_user_is_unknown(
     assert "user 99999999 is not in the vocabulary" in unknown.err
 
 
-@pytest.mark.parametrize("user", ["abc", str(2**63), ""])
+@pytest.mark.parametrize("user", ["abc", str(2**63), "", " 1", "1_0"])
 def test_a_user_of_the_wrong_type_is_a_mistake(model_folder: Path, user: str) -> None:
     with pytest.raises(UserMistake, match="expected an int64"):
         recommend(str(model_folder), user, 3)
 
 
-def test_an_existing_out_is_refused(run_folder: Path, model_folder: Path) -> None:
-    with pytest.raises(UserMistake, match="is there already"):
-        export(str(run_folder), str(model_folder))
+def test_more_items_than_an_int32_counts_are_all_there_are(
+    model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recommend(str(model_folder), "-5000", 2**40)
+    assert capsys.readouterr().out.count("item-") > 100
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("model", "is there already"),
+        ("run/run.json/model", "run.json/model: cannot be made a folder: Not a directory; give another place"),
+        ("", "names no folder that could be made"),
+    ],
+)
+def test_a_place_that_cannot_take_the_model_is_refused_before_the_work(
+    run_folder: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, out: str, message: str
+) -> None:
+    monkeypatch.chdir(model_folder.parent)
+    monkeypatch.setattr("penstock_training.serving.export.restore_run", None)
+    with pytest.raises(UserMistake, match=message):
+        export(str(run_folder), out)
+
+
+def test_a_folder_that_is_no_run_leaves_nothing_at_the_place_of_the_model(tmp_path: Path) -> None:
+    with pytest.raises(UserMistake, match="is not a run"):
+        export(str(tmp_path / "run"), str(tmp_path / "models/first"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("manifest", None, "lacks a run's keys, manifest, dataset_digest, recipe"),
+        ("manifest", "absent/manifest.json", "was trained on absent/manifest.json, where nothing is now; put the"),
+        ("dataset_digest", "other", "was started on dataset digest other, but .*; put that version there again"),
+    ],
+)
+def test_a_run_whose_dataset_is_gone_says_so(
+    run_folder: Path, tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    described = json.loads((run_folder / "run.json").read_text()) | {key: value}
+    (tmp_path / "run.json").write_text(json.dumps(described))
+    with pytest.raises(UserMistake, match=message):
+        export(str(tmp_path), str(tmp_path / "model"))
+
+
+def test_metrics_that_are_damaged_are_told_with_the_remedy(run_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_folder, tmp_path / "run")
+    (tmp_path / "run/metrics.json").write_text("{")
+    with pytest.raises(DataRefused, match=r"metrics\.json: not JSON .*; run penstock-train evaluate"):
+        export(str(tmp_path / "run"), str(tmp_path / "model"))
+    assert not (tmp_path / "model").exists()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("saved_model.pb", Path.unlink, "cannot be used: SavedModel file does not exist"),
+        ("saved_model.pb", empty, "cannot be used: "),
+        ("variables/variables.index", Path.unlink, "cannot be used: .*Failed to find any matching files"),
+        ("variables/variables.data-00000-of-00001", empty, "cannot be used: .*; export the run again"),
+        ("model.json", empty, r"model\.json: not JSON"),
+    ],
+)
+def test_a_damaged_model_is_refused(
+    model_folder: Path, tmp_path: Path, name: str, damage: Callable[[Path], None], message: str
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(model_folder, model)
+    damage(model / name)
+    with pytest.raises(DataRefused, match=message):
+        recommend(str(model), "1", 3)
 
 
 def test_a_folder_that_is_no_model_is_refused(run_folder: Path, tmp_path: Path) -> None:
@@ -122,6 +198,10 @@ def test_a_folder_that_is_no_model_is_refused(run_folder: Path, tmp_path: Path) 
     (tmp_path / "model.json").write_text("{")
     with pytest.raises(DataRefused, match="not JSON"):
         recommend(str(tmp_path), "1", 3)
-    (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(DataRefused, match=r"cannot be loaded|format"):
+    for document in ("{}", "[]", "null"):
+        (tmp_path / "model.json").write_text(document)
+        with pytest.raises(DataRefused, match="its format is None, expected 'penstock-model'"):
+            recommend(str(tmp_path), "1", 3)
+    (tmp_path / "model.json").write_text('{"format": "penstock-model", "format_version": "2.0"}')
+    with pytest.raises(DataRefused, match=r"has format_version 2\.0, expected 1\.0"):
         recommend(str(tmp_path), "1", 3)

@@ -73,6 +73,27 @@ class WrongScores(TwoTowerModel):
         return super().queries(users + tf.zeros_like(users, tf.int32))
 
 
+class WrongName(TwoTowerModel):
+    """Take a layer that was never made."""
+
+    def queries(self, users: tf.Tensor) -> tf.Tensor:
+        return super().queries(self.forgotten(users))
+
+
+class WrongKey(TwoTowerModel):
+    """Look into a mapping for what it does not have."""
+
+    def candidates(self, items: tf.Tensor) -> tf.Tensor:
+        return {}["tower"]
+
+
+class OneNumber(TwoTowerModel):
+    """Give no vectors."""
+
+    def candidates(self, items: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(super().candidates(items), axis=1)
+
+
 class WrongTable(TwoTowerModel):
     """Make a table whose shape does not fit."""
 
@@ -104,6 +125,11 @@ def set_up(text: str, manifest: Path) -> Run:
             r"model two_tower, loss: Dimensions must be equal, but are \d+ and \d+ .*\n"
             r"  given: queries float32 \[128, 5\], candidates float32 \[128, 9\]$",
         ),
+        (
+            WrongName,
+            r"model two_tower, queries: AttributeError: .* 'forgotten' \(\S*:\d+, in queries\)\n  given: user_id",
+        ),
+        (WrongKey, r"model two_tower, candidates: KeyError: 'tower' \(\S*:\d+, in candidates\)\n  given: item_id"),
         (
             WrongTable,
             r"model two_tower cannot be built: .*reshape.*\(\S*test_faults\.py:\d+, in __init__\)\n"
@@ -161,6 +187,46 @@ def test_a_model_that_fails_to_score_is_told_by_part_and_ids(events: Path, monke
     message = r"model two_tower, queries, asked for scores: .*int64.*int32.*\(\S*test_faults\.py:\d+, in queries\)\n"
     with pytest.raises(ModelFault, match=message + r"  given: user ids int64 \[2\]$"):
         scorer.queries(np.array([3, 4]))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (WrongScores, r"queries, asked for scores: cannot compute AddV2 .* \(\S*:\d+, in queries\)\n  given: user ids"),
+        (
+            WrongName,
+            r"queries, asked for scores: AttributeError: .* 'forgotten' \(\S*:\d+, in queries\)\n  given: user",
+        ),
+        (WrongWidth, r"queries, asked for scores: found float32 \[\d+, 5\], expected float32 \[\d+, 9\]"),
+        (OneNumber, r"candidates, asked for scores: found float32 \[\d+\], expected float32 \[\d+, width\]"),
+        (WrongTable, r"cannot be built: "),
+    ],
+)
+def test_a_model_that_was_changed_since_is_told_by_evaluate_and_export(
+    fitted: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    model: type[TwoTowerModel],
+    message: str,
+) -> None:
+    monkeypatch.setitem(MODELS, "two_tower", model)
+    for arguments in (["evaluate", str(fitted)], ["export", str(fitted), "--out", str(tmp_path / "model")]):
+        (fitted / "fault.txt").unlink(missing_ok=True)
+        assert main(arguments) == 1
+        said = capsys.readouterr().err
+        assert re.match("penstock-train: model two_tower,? " + message, said)
+        assert said.endswith(f"\n  traceback: {fitted}/fault.txt\n")
+        assert "Traceback" in (fitted / "fault.txt").read_text()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def fitted(events: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fitted")
+    (folder / "recipe.yaml").write_text(RETRIEVAL)
+    fit(str(folder / "recipe.yaml"), str(events), str(folder / "run"))
+    return folder / "run"
 
 
 def test_ids_that_no_table_has_are_the_datasets_fault(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ An object in a bucket appears when its upload is complete, but a folder cannot b
 several objects is complete once its last one, a marker, is there.
 """
 
+import errno
+import os
 import posixpath
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +34,14 @@ UNREACHABLE = (
     tf.errors.UnauthenticatedError,
     tf.errors.UnavailableError,
 )
+# What disks answer, by the code of the system; TensorFlow writes them as PATH; REASON.
+FORBIDDEN = tuple(
+    os.strerror(code)
+    for code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+)
+FAILED = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EIO))
+OF_DISK = re.compile(rf"^(.*); ({'|'.join(map(re.escape, FORBIDDEN + FAILED))})")
+OPS = re.compile(r"\{\{function_node [^}]*\}\} ?| \[Op:\w+\]")
 
 
 def is_remote(path: str) -> bool:
@@ -95,10 +106,14 @@ def sequential_bytes(whole_bytes: int) -> int:
     return max(1, min(whole_bytes, SEQUENTIAL_BYTES))
 
 
-def make_folder(path: str) -> None:
-    """Make a folder; a bucket has none to make."""
-    if not is_remote(path):
-        tf.io.gfile.makedirs(path)
+def make_folder(path: str, said: str | None = None) -> None:
+    """Make a folder; a bucket has none to make. Raises UserMistake, naming `said`, where no folder can be made."""
+    if is_remote(path):
+        return
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise UserMistake(f"{said or path}: cannot be made a folder: {fault.strerror}; give another place") from None
 
 
 def remove_folder(path: str, marker: str | None = None) -> None:
@@ -114,13 +129,29 @@ def is_unfinished(path: str) -> bool:
     return exists(posixpath.join(path, UNFINISHED))
 
 
+def check_place(path: str) -> None:
+    """Raise UserMistake, or what a bucket answers, where `written_whole` could not write; leaves nothing behind."""
+    if not posixpath.basename(path.rstrip("/")):
+        raise UserMistake(f"{path!r}: names no folder that could be made; give another place")
+    folder = _beside(path)
+    make_folder(folder, path)
+    write_text(posixpath.join(folder, UNFINISHED), "Looking whether anything can be written here.\n")
+    remove_folder(folder)
+
+
+def _beside(path: str) -> str:
+    """Return where to write what is to be at `path` when it is whole."""
+    return path if is_remote(path) else f"{path.rstrip('/')}{PARTIAL}-{uuid.uuid4().hex[:8]}"
+
+
 @contextmanager
 def written_whole(path: str) -> Iterator[str]:
     """Yield a folder to write to; what was written is at `path` when the block ends, and gone when it fails.
 
     A local folder is written beside its place and renamed. In a bucket a marker says that a folder is unfinished.
+    Raises UserMistake where something came to be at `path` meanwhile.
     """
-    folder = path if is_remote(path) else f"{path.rstrip('/')}{PARTIAL}-{uuid.uuid4().hex[:8]}"
+    folder = _beside(path)
     remove_folder(folder)
     try:
         if is_remote(path):
@@ -130,8 +161,10 @@ def written_whole(path: str) -> Iterator[str]:
             tf.io.gfile.remove(posixpath.join(path, UNFINISHED))
         else:
             tf.io.gfile.rename(folder, path)
-    except BaseException:
+    except BaseException as fault:
         remove_folder(folder)
+        if isinstance(fault, tf.errors.AlreadyExistsError):
+            raise UserMistake(f"{path}: is there already, written by another process; give another place") from None
         raise
 
 
@@ -141,8 +174,21 @@ def ask_of_each(question: Callable[[Any], Answer], subjects: Iterable[Any]) -> l
         return list(pool.map(question, subjects))
 
 
+def reason(fault: Exception) -> str:
+    """Return the first line of what TensorFlow says of a fault, without the names of its ops."""
+    said = OPS.sub("", str(fault)).strip()
+    # A missing key says nothing but its own name.
+    named = f"{type(fault).__name__} {said}" if isinstance(fault, LookupError) or not said else said
+    return named.splitlines()[0]
+
+
 def explained(fault: Exception) -> PenstockError | None:
-    """Return the error for people for a bucket that cannot be reached or does not let us, None for other faults."""
+    """Return the error for people for a disk or bucket that cannot be reached or does not let us, None for others."""
+    if (found := _of_disk(fault)) is not None:
+        path, said = found
+        if said in FORBIDDEN:
+            return UserMistake(f"{path}: {said}; give a place that this user can read and write")
+        return PenstockError(f"{path}: {said}; mend that and run the same command again to go on")
     if not isinstance(fault, UNREACHABLE):
         return None
     lines = [line.strip() for line in str(fault.message).splitlines()]
@@ -153,3 +199,11 @@ def explained(fault: Exception) -> PenstockError | None:
             "writing roles/storage.objectUser; log in with gcloud auth application-default login"
         )
     return PenstockError(f"{where}: cannot be reached: {lines[0]}; run the same command again to go on")
+
+
+def _of_disk(fault: Exception) -> tuple[str, str] | None:
+    """Return (path, what the system said of it) for what a disk refused, None for other faults."""
+    if isinstance(fault, OSError) and fault.strerror in FORBIDDEN + FAILED:
+        return str(fault.filename or "the disk"), fault.strerror
+    found = OF_DISK.match(reason(fault)) if isinstance(fault, tf.errors.OpError) else None
+    return None if found is None else (found[1], found[2])

@@ -17,10 +17,9 @@ DEVICES = {
 
 def positive(text: str) -> int:
     """Return a whole number of at least 1; raises ArgumentTypeError on another."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"found {number}, expected at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
+    return int(text)
 
 
 def add_settings(command: argparse.ArgumentParser) -> None:

@@ -19,6 +19,9 @@ def add(verbs: Verbs) -> None:
 
 
 def _run(flags: argparse.Namespace) -> None:
+    from penstock_training.fitting.faults import traceback_kept
+    from penstock_training.fitting.workdir import Workdir
     from penstock_training.train import evaluate
 
-    evaluate(flags.run, flags.split)
+    with traceback_kept(Workdir(flags.run)):
+        evaluate(flags.run, flags.split)

@@ -20,6 +20,9 @@ def add(verbs: Verbs) -> None:
 
 
 def _run(flags: argparse.Namespace) -> None:
+    from penstock_training.fitting.faults import traceback_kept
+    from penstock_training.fitting.workdir import Workdir
     from penstock_training.serving.export import export
 
-    export(flags.run, flags.out)
+    with traceback_kept(Workdir(flags.run)):
+        export(flags.run, flags.out)

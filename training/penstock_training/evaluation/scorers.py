@@ -41,13 +41,30 @@ def model_scorer(model: Recommender, items: int) -> Scorer:
 
     def query(users: np.ndarray) -> np.ndarray:
         with blaming(f"model {model.name}, queries, asked for scores", f"user ids {users.dtype} [{len(users)}]"):
-            return np.concatenate(
-                [model.queries(tf.constant(users[start:stop])).numpy() for start, stop in _pieces(len(users))]
-            )
+            found = [
+                _vectors(model.queries(tf.constant(users[start:stop])), stop - start, candidates.shape[1])
+                for start, stop in _pieces(len(users))
+            ]
+        return np.concatenate(found)
 
     with blaming(f"model {model.name}, candidates, asked for scores", f"item ids int64 [{items}]"):
-        vectors = [model.candidates(tf.range(start, stop, dtype=tf.int64)).numpy() for start, stop in _pieces(items)]
-    return Scorer("model", query, np.concatenate(vectors))
+        candidates = np.concatenate(
+            [
+                _vectors(model.candidates(tf.range(start, stop, dtype=tf.int64)), stop - start)
+                for start, stop in _pieces(items)
+            ]
+        )
+    return Scorer("model", query, candidates)
+
+
+def _vectors(found: tf.Tensor, ids: int, width: int | None = None) -> np.ndarray:
+    """Return what a model gave for some ids; raises ValueError where it is no float32 [ids, width]."""
+    vectors = np.asarray(found)
+    fits = vectors.ndim == 2 and len(vectors) == ids and width in (None, vectors.shape[1])
+    if not fits or vectors.dtype != np.float32:
+        wanted = f"[{ids}, {width or 'width'}]"
+        raise ValueError(f"found {vectors.dtype} {list(vectors.shape)}, expected float32 {wanted}")
+    return vectors
 
 
 def popularity(item_counts: np.ndarray) -> Scorer:

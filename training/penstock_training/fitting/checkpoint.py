@@ -9,7 +9,7 @@ import tensorflow as tf
 from penstock_shared.errors import DataRefused
 from penstock_training.fitting.seal import Broken, Identity, check_seal, is_sealed, seal, unseal
 from penstock_training.fitting.state import State
-from penstock_training.storage import UNREACHABLE, list_folder
+from penstock_training.storage import UNREACHABLE, list_folder, reason
 
 PREFIX = "state"
 NAME = re.compile(r"^step-(\d{10})$")
@@ -68,8 +68,7 @@ class Checkpoints:
             except UNREACHABLE:
                 raise
             except (Broken, *READ_ERRORS) as fault:
-                reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-                warn(f"{self.path(step)}: passed over, cannot be read: {reason}")
+                warn(f"{self.path(step)}: passed over, cannot be read: {reason(fault)}")
                 continue
             return step
         return None

@@ -7,12 +7,22 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
-from penstock_shared.errors import PenstockError
+from penstock_shared.errors import PenstockError, UserMistake
 from penstock_training.fitting.workdir import Workdir
 from penstock_training.storage import write_text
 
 FAULT_NAME = "fault.txt"
-MODEL_ERRORS = (ValueError, TypeError, tf.errors.InvalidArgumentError)
+# What TensorFlow and Keras raise says by itself what it is about; of other errors the name is part of what they say.
+TELLING_ERRORS = (ValueError, TypeError, tf.errors.InvalidArgumentError)
+MODEL_ERRORS = (
+    *TELLING_ERRORS,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+)
 
 NODE = re.compile(r"\{\{node ([^}]+)\}\}")
 KERAS_LAYER = re.compile(r"calling layer '([^']+)'|Input \d+ of layer \"([^\"]+)\"")
@@ -21,6 +31,7 @@ PLACE = re.compile(r'File "([^"]+)", line (\d+), in (\w+)')
 LIBRARIES = ("site-packages", "dist-packages")
 # Lines that start so and what follows them repeat what is said elsewhere.
 TAILS = ("Call arguments received", "Arguments received", "[[{{node", "Stack trace")
+OPS = re.compile(r"\{\{function_node [^}]*\}\} ?| \[Op:\w+\](?: name: *)?")
 FRAMES = ("in user code", "Graph execution error", "Detected at node", "File ", "<stack traces")
 
 
@@ -61,7 +72,9 @@ class Parts:
         """Return the error for people for what making or running the graph raised, None where no part of it did."""
         if self._failed is not None:
             name, cause = self._failed
-            return ModelFault(self._explained(name, str(cause), str(fault)))
+            return ModelFault(self._explained(name, _named(cause), str(fault)))
+        if not isinstance(fault, MODEL_ERRORS):
+            return None
         node = NODE.search(str(fault))
         scopes = re.sub(r"_\d+(?=/|$)", "", node[1]).split("/") if node else []
         name = next((scope for scope in scopes if scope in self._given), "")
@@ -82,7 +95,7 @@ def blaming(what: str, given: str) -> Iterator[None]:
         yield
     except MODEL_ERRORS as fault:
         frames = "".join(traceback.format_tb(fault.__traceback__))
-        raise ModelFault(f"{what}: {_said(str(fault))}{_place(frames)}\n  given: {given}") from fault
+        raise ModelFault(f"{what}: {_said(_named(fault))}{_place(frames)}\n  given: {given}") from fault
 
 
 @contextmanager
@@ -92,14 +105,22 @@ def traceback_kept(workdir: Workdir) -> Iterator[None]:
         yield
     except ModelFault as fault:
         path = workdir.path(FAULT_NAME)
-        write_text(path, "".join(traceback.format_exception(fault.__cause__ or fault)))
+        try:
+            write_text(path, "".join(traceback.format_exception(fault.__cause__ or fault)))
+        except (tf.errors.OpError, UserMistake):
+            # A run may be exported from where nothing can be written.
+            raise fault from fault.__cause__
         raise type(fault)(f"{fault}\n  traceback: {path}") from fault.__cause__
+
+
+def _named(fault: Exception) -> str:
+    return str(fault) if isinstance(fault, TELLING_ERRORS) else f"{type(fault).__name__}: {fault}"
 
 
 def _said(message: str) -> str:
     """Return what a message of TensorFlow or Keras says, without the frames, arguments and nodes around it."""
     said = []
-    for line in NODE_IN_TEXT.sub("", message).splitlines():
+    for line in OPS.sub("", NODE_IN_TEXT.sub("", message)).splitlines():
         stripped = line.strip()
         if stripped.startswith(TAILS):
             break

@@ -11,7 +11,7 @@ from penstock_shared.errors import PenstockError
 from penstock_shared.tokens import FIRST_OOV_ID, first_token_id
 from penstock_training.data.inputs import Inputs
 from penstock_training.data.lanes import ONE_HOST, Host
-from penstock_training.fitting.faults import MODEL_ERRORS, Parts
+from penstock_training.fitting.faults import Parts
 from penstock_training.fitting.losses import LOSSES, Rivals, Scored
 from penstock_training.fitting.state import State
 from penstock_training.fitting.waiting import timed_next
@@ -80,7 +80,7 @@ class Trainer:
         """
         try:
             loss, bad, waited = self._run(batches, tf.constant(steps, tf.int64))
-        except MODEL_ERRORS as fault:
+        except Exception as fault:
             if (blamed := self.parts.blamed(fault)) is None:
                 raise
             raise blamed from fault

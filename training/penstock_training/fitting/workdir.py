@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from penstock_shared.errors import UserMistake
+from penstock_shared.errors import DataRefused, UserMistake
 from penstock_shared.strict import parse
 from penstock_training.data.dataset import Dataset, open_dataset
 from penstock_training.fitting.seal import Identity
@@ -26,6 +26,7 @@ from penstock_training.storage import (
 RECIPE_NAME, RUN_NAME, METRICS_NAME = "recipe.yaml", "run.json", "metrics.json"
 HISTORY_NAME, LOSSES_NAME = "metrics.jsonl", "losses.jsonl"
 RUN_FORMAT = 1
+RUN_KEYS = {"manifest": str, "dataset_digest": str, "recipe": dict}
 REPORTED_PACKAGES = ("penstock-shared", "penstock-training", "tensorflow", "tf-keras", "numpy")
 
 
@@ -59,7 +60,10 @@ class Workdir:
         if not exists(path):
             evaluate = f"penstock-train evaluate {self.folder}" + ("" if split is None else f" --split {split}")
             raise UserMistake(f"{path}: no such file; run penstock-train fit to its end, or {evaluate}")
-        document: dict[str, Any] = json.loads(read_text(path))
+        try:
+            document: dict[str, Any] = json.loads(read_text(path))
+        except ValueError as fault:
+            raise DataRefused(f"{path}: not JSON ({fault}); run penstock-train evaluate {self.folder} again") from None
         return document
 
     def claim(self, recipe: Recipe, dataset: Dataset, source: str | None) -> None:
@@ -93,11 +97,16 @@ class Workdir:
     def dataset(self) -> Dataset:
         """Open the run's dataset; raises UserMistake when it is no longer the one the run was started with."""
         run = self._run()
+        if not exists(run["manifest"]):
+            raise UserMistake(
+                f"{self.path(RUN_NAME)}: the run was trained on {run['manifest']}, where nothing is now; put the "
+                "dataset there again"
+            )
         dataset = open_dataset(run["manifest"])
         if dataset.manifest.digest != run["dataset_digest"]:
             raise UserMistake(
                 f"{self.path(RUN_NAME)}: the run was started on dataset digest {run['dataset_digest']}, "
-                f"but {run['manifest']} now has {dataset.manifest.digest}"
+                f"but {run['manifest']} now has {dataset.manifest.digest}; put that version there again"
             )
         return dataset
 
@@ -153,8 +162,8 @@ class Workdir:
             run = json.loads(read_text(path))
         except ValueError as fault:
             raise UserMistake(f"{path}: not JSON ({fault}); start again in a new workdir") from None
-        if not isinstance(run, dict) or not {"manifest", "dataset_digest", "recipe"} <= set(run):
-            raise UserMistake(f"{path}: lacks a run's keys; start again in a new workdir")
+        if not isinstance(run, dict) or not all(isinstance(run.get(key), held) for key, held in RUN_KEYS.items()):
+            raise UserMistake(f"{path}: lacks a run's keys, {', '.join(RUN_KEYS)}; start again in a new workdir")
         if run.get("format") != RUN_FORMAT:
             raise UserMistake(
                 f"{path}: has format {run.get('format')}, expected {RUN_FORMAT}; continue with the version of "

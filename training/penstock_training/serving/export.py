@@ -1,6 +1,5 @@
 """Export a run as a SavedModel from raw ids to scored raw ids, with a model.json that tells a client how to use it."""
 
-import json
 import posixpath
 from typing import Any
 
@@ -12,13 +11,12 @@ from penstock_shared.features import Feature
 from penstock_training.data.vocabulary import load_tokens
 from penstock_training.fitting.run import Run
 from penstock_training.fitting.workdir import METRICS_NAME, Workdir, to_json, versions
+from penstock_training.serving.document import FORMAT, FORMAT_VERSION, MODEL_NAME
 from penstock_training.serving.lookup import Lookup
 from penstock_training.serving.signature import Serving
-from penstock_training.storage import exists, is_unfinished, read_text, write_text, written_whole
+from penstock_training.storage import check_place, exists, is_unfinished, write_text, written_whole
 from penstock_training.train import restore_run
 
-MODEL_NAME = "model.json"
-FORMAT, FORMAT_VERSION = "penstock-model", "1.0"
 SCORE_MEANINGS = {
     "retrieval": "higher is more likely to be the user's next item; comparable between items of one user only",
     "rating": "the predicted label",
@@ -30,11 +28,14 @@ def export(workdir_path: str, out: str) -> None:
     """Write the model of a run's last whole checkpoint to `out`, all of it or nothing.
 
     A model is complete when its model.json, which is written last, is there; what a killed export left in a bucket is
-    written anew. Raises UserMistake when `out` is there already.
+    written anew. Raises UserMistake when `out` is there already or cannot be written.
     """
     if exists(out) and not is_unfinished(out):
         raise UserMistake(f"{out}: is there already; an exported model is never overwritten, give another --out")
-    run, workdir = restore_run(workdir_path)
+    workdir = Workdir(workdir_path)
+    workdir.recipe()  # What is no run is refused before anything is written.
+    check_place(out)
+    run, _ = restore_run(workdir_path)
     serving = build_serving(run)
     with written_whole(out) as folder:
         tf.saved_model.save(serving, folder, signatures=serving.signatures())
@@ -69,7 +70,6 @@ def describe(run: Run, workdir: Workdir, serving: Serving) -> dict[str, Any]:
         "meaning": f"raw {inputs.item.name}",
     }
     known = {"dtype": "bool", "shape": [None]}
-    metrics_path = workdir.path(METRICS_NAME)
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -107,7 +107,7 @@ def describe(run: Run, workdir: Workdir, serving: Serving) -> dict[str, Any]:
         "dataset": {"name": manifest.name, "version": manifest.version, "digest": manifest.digest},
         "step": int(run.trainer.steps_taken),
         "recipe": run.recipe.model_dump(mode="json"),
-        "metrics": json.loads(read_text(metrics_path)) if exists(metrics_path) else None,
+        "metrics": workdir.metrics() if exists(workdir.path(METRICS_NAME)) else None,
         "versions": versions(),
     }
 
