@@ -40,6 +40,9 @@ def run_build(spec_path: str, root: str, runner_flags: list[str], append_to: str
     splits = ", ".join(f"{split.rows:,} {name}" for name, split in manifest.splits.items())
     rejected = sum(manifest.accounting.rejected.values())
     print(f"{verb} {manifest.name} version {manifest.version}: {splits} rows, {rejected:,} rejected")
+    for name, table in manifest.tables.items():
+        entities = table.accounting.written
+        print(f"table {name}: {entities:,} of {entities + table.missing:,} tokens have an entity")
     if not reused:
         read = manifest.source.rows
         print(f"read {read:,} rows in {seconds:.1f} s, {read / seconds:,.0f} rows/s")

@@ -8,7 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from logs import PLAIN_COLUMNS, Built, build, contents, plain_log, ranked, spec_of, vocabulary_tokens, write_parquet
+from logs import (
+    PLAIN_COLUMNS,
+    Built,
+    build,
+    contents,
+    plain_log,
+    ranked,
+    run,
+    spec_of,
+    vocabulary_tokens,
+    write_parquet,
+    write_spec,
+)
 
 from penstock_dataprep.records.blocks import decode_block
 from penstock_dataprep.records.tfrecord import unframe
@@ -121,6 +133,16 @@ def test_every_claim_of_the_manifest_holds(built: Built) -> None:
         assert "item_id.main_genre" in text or "main_genre" in text
 
 
+def test_a_build_tells_how_many_tokens_have_an_entity(
+    built: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec_path = write_spec(tmp_path / "spec.yaml", built.manifest.spec)
+    assert run("build", spec_path, "--out", built.base.parent) == 0
+    table, tokens = built.manifest.tables["item_id"], built.manifest.vocabularies["item_id"].tokens
+    assert 0 < table.missing < tokens
+    assert f"table item_id: {tokens - table.missing} of {tokens} tokens have an entity\n" in capsys.readouterr().out
+
+
 def test_row_i_is_about_the_entity_with_id_i(built: Built, log: pa.Table) -> None:
     found = table_rows(built, "item_id")
     valid = [row for row in entities_of(log) if row["year"] != 1850]
@@ -191,8 +213,28 @@ def test_rows_of_an_entity_that_differ_are_refused(log: pa.Table, tmp_path: Path
 
 def test_too_many_broken_entities_are_refused(log: pa.Table, tmp_path: Path) -> None:
     entities = write_entities(table_of([{**row, "year": 1} for row in entities_of(log)]), tmp_path / "items.parquet")
-    with pytest.raises(DataRefused, match=r"item_id.year: found '1', expected a value in the range \[1900"):
+    with pytest.raises(DataRefused, match=r"item_id.year: found '1', expected a value in the range \[1900") as refusal:
         build(spec(write_parquet(log, tmp_path / "log"), entities), tmp_path / "datasets")
+    assert str(refusal.value).startswith("tables.item_id: ")
+
+
+@pytest.mark.parametrize(
+    ("rows", "prices", "message"),
+    [
+        (0, 1.5, "tables.item_id.source.files: ITEMS hold no rows; expected at least one"),
+        (3, None, "tables.item_id.columns.price.transform: no training row has a value"),
+    ],
+)
+def test_what_is_wrong_with_a_table_names_the_table(
+    rows: int, prices: float | None, message: str, log: pa.Table, tmp_path: Path
+) -> None:
+    items = pa.array(["i1é", "i2é", "i3é"][:rows], pa.string())
+    held = pa.table({"item": items, "price": pa.array([prices] * rows, pa.float64())})
+    entities = write_entities(held, tmp_path / "items.parquet")
+    columns = {"price": ITEM_COLUMNS["price"]}
+    with pytest.raises(DataRefused) as refusal:
+        build(spec(write_parquet(log, tmp_path / "log"), entities, columns), tmp_path / "datasets")
+    assert str(refusal.value).startswith(message.replace("ITEMS", entities))
 
 
 @pytest.mark.parametrize(

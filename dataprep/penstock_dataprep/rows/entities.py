@@ -101,7 +101,10 @@ def _transforms(job: Job, targets: tuple[Target, ...], measures: Measures) -> di
     """Return the settled transforms; those of a version that is appended to stay, so that values keep their meaning."""
     held = job.parent.tables.get(str(job.table)) if job.parent else None
     if held is None:
-        return settle(targets, measures)
+        try:
+            return settle(targets, measures)
+        except DataRefused as fault:
+            raise DataRefused(str(fault).replace(f"columns.{job.table}.", f"tables.{job.table}.columns.")) from None
     return {f"{job.table}.{feature.name}": feature.transform for feature in held.features if feature.transform}
 
 

@@ -7,14 +7,17 @@ from penstock_shared.errors import DataRefused
 
 def check_facts(facts: Facts, job: Job) -> None:
     """Raise DataRefused with the counts by reason and the first broken rows."""
+    source, who = job.spec.source.place, ""
+    if job.table is not None:
+        source, who = f"tables.{job.table}.{source}", f"tables.{job.table}: "
     if facts.read == 0:
-        raise DataRefused(f"{job.spec.source.place} hold no rows; expected at least one")
+        raise DataRefused(f"{source} hold no rows; expected at least one")
     rejected, allowed = facts.rejected.total(), job.spec.max_reject_fraction
     if rejected <= allowed * facts.read and facts.valid:
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in facts.rejected.most_common())
     lines = [
-        f"{rejected} of {facts.read} rows are broken ({rejected / facts.read:.2%}), "
+        f"{who}{rejected} of {facts.read} rows are broken ({rejected / facts.read:.2%}), "
         f"max_reject_fraction allows {allowed:.2%}: {reasons}. The first of them:"
     ]
     for file, row, column, reason, value in facts.examples:
