@@ -1,3 +1,4 @@
+import argparse
 import re
 import subprocess
 import sys
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock_training.cli import main
+from penstock_training.commands.arguments import size_in_bytes
 
 RECIPE = """
 task: retrieval
@@ -47,15 +49,18 @@ def test_keras_2_is_chosen_before_tensorflow_is_imported() -> None:
 @pytest.mark.parametrize(
     ("verb", "flags"),
     [
-        ("fit", {"-h", "--dataset", "--workdir", "--from", "--cache", "--strategy", "--replicas", "--set"}),
-        ("bench-input", {"-h", "--dataset", "--seconds", "--json", "--cache", "--set"}),
+        (
+            "fit",
+            {"-h", "--dataset", "--workdir", "--from", "--cache", "--cache-size", "--strategy", "--replicas", "--set"},
+        ),
+        ("bench-input", {"-h", "--dataset", "--seconds", "--json", "--cache", "--cache-size", "--set"}),
         ("evaluate", {"-h", "--split"}),
         ("export", {"-h", "--out"}),
         ("recommend", {"-h", "--user", "-k"}),
         ("peek", {"-h", "--bigquery", "--columns", "--rows", "--where", "--recipe", "--set", "--json"}),
         ("tpu-check", {"-h", "--dataset", "--topology", "--json", "--set"}),
         ("recipe", {"-h", "--origins", "--set"}),
-        ("sweep", {"-h", "--dataset", "--out", "--cache", "--strategy", "--replicas"}),
+        ("sweep", {"-h", "--dataset", "--out", "--cache", "--cache-size", "--strategy", "--replicas"}),
         ("compare", {"-h", "--split", "--json"}),
     ],
 )
@@ -66,6 +71,20 @@ def test_the_flags_are_few_and_pinned(capsys: pytest.CaptureFixture[str], verb: 
     options = capsys.readouterr().out.partition("options:")[2]
     found = {line.split()[0].rstrip(",") for line in options.splitlines() if line.startswith("  -")}
     assert found == flags
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1000", 1000), ("200GB", 200 * 10**9), ("1.5 TB", 15 * 10**11), ("64GiB", 64 << 30), ("3k", 3000), ("0", 0)],
+)
+def test_sizes_are_read_as_people_write_them(text: str, expected: int) -> None:
+    assert size_in_bytes(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "1,5GB", "10 apples", "1e9"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a size such as 200GB"):
+        size_in_bytes(text)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +107,11 @@ def test_the_flags_are_few_and_pinned(capsys: pytest.CaptureFixture[str], verb: 
             ["fit", "recipe.yaml", "--dataset", "MANIFEST", "--workdir", "run", "--set", "model.dimension=eight"],
             2,
             "penstock-train: --set model.dimension=eight: model.dimension: found 'eight', expected",
+        ),
+        (
+            ["fit", "recipe.yaml", "--dataset", "MANIFEST", "--workdir", "run", "--cache-size", "2GB"],
+            2,
+            "--cache-size: says how large --cache FOLDER may become; give --cache too",
         ),
         (["evaluate", "."], 2, "is not a run"),
         (["evaluate", "absent"], 2, "is not a run"),

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from penstock_shared.errors import UserMistake
-from penstock_training.data.cache import cached
+from penstock_training.data.cache import Cache, cached
 from penstock_training.data.dataset import open_dataset
 from penstock_training.evaluation.evaluate import Result
 from penstock_training.evaluation.report import print_results, results_document
@@ -27,14 +27,14 @@ def fit(
     workdir_path: str,
     source_path: str | None = None,
     settings: Sequence[str] = (),
-    cache_path: str | None = None,
+    cache: Cache | None = None,
     strategy: str = "one",
     replicas: int | None = None,
 ) -> None:
     """Train and evaluate; run again on the same workdir, continue from its last checkpoint.
 
     A new run starts from the last checkpoint of the run in `source_path`, where it is given. Shards are read from
-    copies in the folder `cache_path`, where one is given. `strategy` names one of STRATEGIES, which may be another each
+    copies in `cache`, where one is given. `strategy` names one of STRATEGIES, which may be another each
     time. Raises UserMistake or DataRefused before training where recipe, dataset, workdir, source and devices do not
     go together.
     """
@@ -55,8 +55,8 @@ def fit(
         workdir.check(recipe, dataset, source_path)
 
         # 2. Set up.
-        if cache_path is not None:
-            dataset = cached(dataset, {recipe.training.split, recipe.evaluation.split}, cache_path, _warn)
+        if cache is not None:
+            dataset = cached(dataset, {recipe.training.split, recipe.evaluation.split}, cache, _warn)
         make_deterministic(recipe.training.seed)
         run = build_run(recipe, dataset, inputs, placement)
         checkpoints = _checkpoints(run, workdir)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from penstock_training.commands.arguments import Verbs, add_cache, add_settings, positive
+from penstock_training.commands.arguments import Verbs, add_cache, add_settings, cache_of, check_cache, positive
 
 
 def add(verbs: Verbs) -> None:
@@ -26,9 +26,10 @@ def add(verbs: Verbs) -> None:
 def _run(flags: argparse.Namespace) -> None:
     from penstock_training.recipe import load_recipe
 
+    check_cache(flags)
     if "://" not in flags.recipe:
         load_recipe(flags.recipe, flags.settings)
 
     from penstock_training.data.bench_input import bench_input
 
-    bench_input(flags.recipe, flags.dataset, flags.settings, flags.cache, flags.seconds, flags.json)
+    bench_input(flags.recipe, flags.dataset, flags.settings, cache_of(flags), flags.seconds, flags.json)

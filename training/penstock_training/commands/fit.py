@@ -2,7 +2,15 @@
 
 import argparse
 
-from penstock_training.commands.arguments import DEVICES, Verbs, add_cache, add_settings, add_strategy
+from penstock_training.commands.arguments import (
+    DEVICES,
+    Verbs,
+    add_cache,
+    add_settings,
+    add_strategy,
+    cache_of,
+    check_cache,
+)
 
 
 def add(verbs: Verbs) -> None:
@@ -31,6 +39,7 @@ def add(verbs: Verbs) -> None:
 def _run(flags: argparse.Namespace) -> None:
     from penstock_training.recipe import load_recipe
 
+    check_cache(flags)
     if "://" not in flags.recipe:
         load_recipe(flags.recipe, flags.settings)
 
@@ -45,7 +54,7 @@ def _run(flags: argparse.Namespace) -> None:
             flags.workdir,
             flags.source,
             flags.settings,
-            flags.cache,
+            cache_of(flags),
             flags.strategy,
             flags.replicas,
         )

@@ -2,7 +2,7 @@
 
 import argparse
 
-from penstock_training.commands.arguments import Verbs, add_cache, add_strategy
+from penstock_training.commands.arguments import Verbs, add_cache, add_strategy, cache_of, check_cache
 
 # One sweep is of one process, so that there is no multi-worker.
 STRATEGIES = ("one", "mirrored", "tpu")
@@ -32,9 +32,10 @@ def add(verbs: Verbs) -> None:
 def _run(flags: argparse.Namespace) -> None:
     from penstock_training.sweep.trials import load_sweep
 
+    check_cache(flags)
     if "://" not in flags.sweep:
         load_sweep(flags.sweep)
 
     from penstock_training.sweep.search import search
 
-    search(flags.sweep, flags.dataset, flags.out, flags.cache, flags.strategy, flags.replicas)
+    search(flags.sweep, flags.dataset, flags.out, cache_of(flags), flags.strategy, flags.replicas)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import tensorflow as tf
 
-from penstock_training.data.cache import cached
+from penstock_training.data.cache import Cache, cached
 from penstock_training.data.damage import reading
 from penstock_training.data.dataset import Dataset, check_files, open_dataset
 from penstock_training.data.feed import Feed
@@ -54,15 +54,15 @@ class InputSpeed:
 
 
 def bench_input(
-    recipe_path: str, manifest_path: str, settings: Sequence[str], cache_path: str | None, seconds: float, as_json: bool
+    recipe_path: str, manifest_path: str, settings: Sequence[str], cache: Cache | None, seconds: float, as_json: bool
 ) -> None:
     """Print how fast a recipe's training batches come; refuses recipe and dataset as fit does."""
     recipe = load_recipe(recipe_path, settings)
     dataset = open_dataset(manifest_path)
     names = match(recipe, recipe_path, dataset).names
     check_files(dataset, {recipe.training.split})
-    if cache_path is not None:
-        dataset = cached(dataset, {recipe.training.split}, cache_path, lambda line: print(line, file=sys.stderr))
+    if cache is not None:
+        dataset = cached(dataset, {recipe.training.split}, cache, lambda line: print(line, file=sys.stderr))
     with reading(dataset, recipe.training.split):
         speed = measure(recipe, dataset, names, seconds)
     rates = ("rows_per_second", "batches_per_second", "stored_bytes_per_second")

@@ -1,17 +1,19 @@
 """Keep copies of a dataset's shards in a local folder, so that epochs do not fetch them from a bucket again.
 
 A copy is named after what it is a copy of: its URL, bytes and checksum. It is made under another name, checked and
-renamed, so that runs may share a folder, at the same time too; a lock keeps them from fetching the same shard twice.
+renamed, so that runs may share a folder, at the same time too; a lock keeps them from fetching the same shard twice,
+and leases keep what they read from being removed.
 """
 
 import dataclasses
-import fcntl
 import hashlib
+import os
 import posixpath
+import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
@@ -20,35 +22,74 @@ import tensorflow as tf
 from penstock_shared.errors import DataRefused, UserMistake
 from penstock_shared.files import File
 from penstock_training.data.dataset import Dataset
+from penstock_training.data.lease import Lease, leased, locked
+from penstock_training.data.room import Copy, fit_in, make_room
 from penstock_training.storage import PARTIAL, absolute, sequential_bytes
 
 # Left free on the disk, for checkpoints and whatever else lives there.
 SPARED_BYTES = 1 << 30
 PARALLEL_COPIES = 8
+FOLDER_LOCK, LOCK = "folder.lock", ".lock"
+# As `copy_name` makes them; nothing else in the folder is ours to remove.
+COPY_NAME = re.compile(r"[0-9a-f]{20}-.+")
 
 
-def cached(dataset: Dataset, split_names: Iterable[str], folder: str, say: Callable[[str], None]) -> Dataset:
-    """Return the dataset with the shards of some splits read from copies in `folder`, which are made where missing.
+@dataclass(frozen=True)
+class Cache:
+    """Name a folder for copies, and how many bytes they may take together; None removes none."""
 
-    Shards are copied in the manifest's order as long as they fit on the disk, SPARED_BYTES left free; the others stay
-    where they are. `say` is told what is copied. Raises UserMistake for a folder that cannot be written, DataRefused
-    for a shard that is not what the manifest says.
+    folder: str
+    most_bytes: int | None = None
+
+
+def cached(dataset: Dataset, split_names: Iterable[str], cache: Cache, say: Callable[[str], None]) -> Dataset:
+    """Return the dataset with the shards of some splits read from copies, which are made where missing.
+
+    Shards are copied in the manifest's order as long as they fit on the disk, SPARED_BYTES left free, and into
+    `cache.most_bytes`; the others stay where they are. For that size, copies that no run reads are removed, those
+    unused for longest first. `say` is told what is removed and copied. Raises UserMistake for a folder that cannot be
+    written, DataRefused for a shard that is not what the manifest says.
     """
-    place = _make(folder)
-    shards = {shard.path: shard for name in split_names for shard in dataset.split(name).shards if shard.bytes}
-    copies = {path: place / copy_name(dataset.path(shard), shard) for path, shard in shards.items()}
-    missing = [shard for path, shard in shards.items() if not copies[path].exists()]
-    fitting = fit_in(missing, shutil.disk_usage(place).free - SPARED_BYTES)
-    if missing:
-        size = sum(shard.bytes for shard in fitting)
-        say(f"{folder}: copying {len(fitting)} of {len(shards)} shards, {size / 1e9:,.2f} GB")
-    if len(fitting) < len(missing):
-        left = len(missing) - len(fitting)
-        say(f"{folder}: {left} shards do not fit on the disk and are read from {dataset.folder}")
+    place = _make(cache.folder)
+    shards = [shard for name in split_names for shard in dataset.split(name).shards if shard.bytes]
+    wanted: dict[str, File] = {copy_name(dataset.path(shard), shard): shard for shard in shards}
+    with locked(place / FOLDER_LOCK):
+        claimed = _claim(place, wanted, cache, say)
+        lease = Lease(place, {name: wanted[name].bytes for name in claimed})
+    if left := len(wanted) - len(claimed):
+        say(f"{cache.folder}: {left} shards do not fit and are read from {dataset.folder}")
     with ThreadPoolExecutor(PARALLEL_COPIES) as pool:
-        list(pool.map(lambda shard: copy(dataset.path(shard), shard, copies[shard.path]), fitting))
-    local = {path: str(held) for path, held in copies.items() if held.exists()}
-    return dataclasses.replace(dataset, copies=local)
+        list(pool.map(lambda name: copy(dataset.path(wanted[name]), wanted[name], place / name), claimed))
+    local = {wanted[name].path: str(place / name) for name in claimed}
+    return dataclasses.replace(dataset, copies=local, lease=lease)
+
+
+def _claim(place: Path, wanted: dict[str, File], cache: Cache, say: Callable[[str], None]) -> list[str]:
+    """Return the names of the copies to read, there or to be made; makes room for them where a size is given."""
+    others = leased(place)
+    _drop_halves(place, others)
+    copies = [Copy(path.name, path.stat().st_size, path.stat().st_mtime) for path in place.iterdir() if _is_copy(path)]
+    taken = {copy.name: copy.bytes for copy in copies} | others
+    missing = [file for name, file in wanted.items() if name not in taken]
+    free = shutil.disk_usage(place).free - SPARED_BYTES - _coming_bytes(place, others)
+    if cache.most_bytes is not None:
+        free = min(free, cache.most_bytes - sum(taken.values()))
+        removed = make_room(copies, {*wanted, *others}, sum(file.bytes for file in missing), free)
+        for copy in removed:
+            (place / copy.name).unlink()
+            (place / (copy.name + LOCK)).unlink(missing_ok=True)
+        if removed:
+            freed = sum(copy.bytes for copy in removed)
+            free += freed
+            say(f"{cache.folder}: removed {len(removed)} copies, {freed / 1e9:,.2f} GB, that were unused for longest")
+    fitting = fit_in(missing, free)
+    if missing:
+        size = sum(file.bytes for file in fitting)
+        say(f"{cache.folder}: copying {len(fitting)} of {len(wanted)} shards, {size / 1e9:,.2f} GB")
+    for copy in copies:
+        if copy.name in wanted:
+            os.utime(place / copy.name)
+    return [name for name, file in wanted.items() if name in taken or file in fitting]
 
 
 def copy_name(url: str, file: File) -> str:
@@ -57,20 +98,9 @@ def copy_name(url: str, file: File) -> str:
     return f"{key}-{posixpath.basename(file.path)}"
 
 
-def fit_in(files: Sequence[File], free_bytes: int) -> list[File]:
-    """Return the first files that fit into so many bytes together."""
-    held: list[File] = []
-    for file in files:
-        free_bytes -= file.bytes
-        if free_bytes < 0:
-            break
-        held.append(file)
-    return held
-
-
 def copy(url: str, file: File, target: Path) -> None:
     """Copy a file, unless another process just did. Raises DataRefused where its bytes or checksum are others."""
-    with _locked(target):
+    with locked(target.with_name(target.name + LOCK)):
         if target.exists():
             return
         partial = target.with_name(target.name + PARTIAL)
@@ -96,15 +126,33 @@ def _make(folder: str) -> Path:
     place = Path(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        (place / "README.txt").write_text("Copies of dataset shards, made by penstock-train; remove them at will.\n")
+        (place / "README.txt").write_text(
+            "Copies of dataset shards, made by penstock-train; remove them while no run reads them.\n"
+        )
     except OSError as fault:
         raise UserMistake(f"--cache {folder}: cannot be written: {fault.strerror}; give another folder") from None
     return place
 
 
-@contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    # The system lets go of a killed process's locks.
-    with target.with_name(target.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _is_copy(path: Path) -> bool:
+    return COPY_NAME.fullmatch(path.name) is not None and path.suffix not in (LOCK, PARTIAL)
+
+
+def _drop_halves(place: Path, others: Collection[str]) -> None:
+    """Remove what runs that were killed left half copied."""
+    for path in place.glob(f"*{PARTIAL}"):
+        if COPY_NAME.fullmatch(path.name) and path.name.removesuffix(PARTIAL) not in others:
+            path.unlink()
+
+
+def _coming_bytes(place: Path, others: dict[str, int]) -> int:
+    """Return what other runs are still going to write."""
+    coming = [(place / (name + PARTIAL), size) for name, size in others.items() if not (place / name).exists()]
+    return sum(max(0, size - _bytes_so_far(half)) for half, size in coming)
+
+
+def _bytes_so_far(half: Path) -> int:
+    try:
+        return half.stat().st_size
+    except FileNotFoundError:  # not begun, or just renamed
+        return 0

@@ -14,6 +14,7 @@ from penstock_shared.layout import BLOCK_INDEX_ENTRY_BYTES
 from penstock_shared.manifest import MANIFEST_NAME, Manifest, load_manifest
 from penstock_shared.splits import Split
 from penstock_shared.strict import nearest
+from penstock_training.data.lease import Lease
 from penstock_training.data.order import BlockTable
 from penstock_training.storage import UNREACHABLE, ask_of_each, exists, file_bytes, is_folder, read_bytes
 
@@ -22,13 +23,15 @@ from penstock_training.storage import UNREACHABLE, ask_of_each, exists, file_byt
 class Dataset:
     """Hold a manifest, where it was read from, and the folder its paths are relative to.
 
-    `copies` says where files lie that are to be read from somewhere else, by their paths in the manifest.
+    `copies` says where files lie that are to be read from somewhere else, by their paths in the manifest; they stay
+    there as long as `lease` is held.
     """
 
     manifest: Manifest
     manifest_path: str
     folder: str
     copies: dict[str, str] = field(default_factory=dict)
+    lease: Lease | None = None
 
     def path(self, file: File) -> str:
         """Return where a file of the manifest lies."""

@@ -5,6 +5,7 @@ import sys
 import time
 
 from penstock_shared.errors import UserMistake
+from penstock_training.data.cache import Cache
 from penstock_training.data.dataset import Dataset, check_files, open_dataset
 from penstock_training.data.inputs import match
 from penstock_training.fitting.preemption import Preempted, Preemption
@@ -27,7 +28,7 @@ def search(
     sweep_path: str,
     manifest_path: str,
     folder: str,
-    cache_path: str | None = None,
+    cache: Cache | None = None,
     strategy: str = "one",
     replicas: int | None = None,
 ) -> None:
@@ -52,7 +53,7 @@ def search(
         make_folder(posixpath.join(folder, part))
 
     # 2. Run those that are not done.
-    attempts, preemption = Attempts(folder, dataset, _fit_flags(cache_path, strategy, replicas)), Preemption()
+    attempts, preemption = Attempts(folder, dataset, _fit_flags(cache, strategy, replicas)), Preemption()
     started, done = time.monotonic(), 0
     with locked(folder) as lock, preemption.watched():
         for place, trial in enumerate(trials, start=1):
@@ -89,8 +90,9 @@ def _check_split(sweep_path: str, judge: Judge, dataset: Dataset) -> None:
         _say(f"{sweep_path}: judge.split is test: the best trial's metric will be too good to report")
 
 
-def _fit_flags(cache_path: str | None, strategy: str, replicas: int | None) -> list[str]:
-    given = {"--cache": cache_path, "--strategy": strategy, "--replicas": replicas}
+def _fit_flags(cache: Cache | None, strategy: str, replicas: int | None) -> list[str]:
+    kept = {} if cache is None else {"--cache": cache.folder, "--cache-size": cache.most_bytes}
+    given = {**kept, "--strategy": strategy, "--replicas": replicas}
     return [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
 
 
