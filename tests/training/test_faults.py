@@ -13,7 +13,7 @@ from penstock_training.cli import main
 from penstock_training.data.dataset import open_dataset
 from penstock_training.fitting import run as run_module
 from penstock_training.fitting.checkpoint import PREFIX, Checkpoints
-from penstock_training.fitting.faults import ModelFault, Parts
+from penstock_training.fitting.faults import ModelFault, Parts, blaming
 from penstock_training.fitting.run import Run, build_run, check_run
 from penstock_training.fitting.step import NotFinite
 from penstock_training.fitting.trouble import drawn_from
@@ -302,3 +302,20 @@ def test_the_last_good_checkpoint_is_one_whose_numbers_are_finite(events: Path, 
             good.append(f"step-{step:010d}")
     assert good[:1] == ([found[1]] if found else [])
     assert found or "no checkpoint is good: those kept (" in said
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_a_model_whose_scores_are_no_numbers_is_neither_judged_nor_exported(events: Path, value: float) -> None:
+    run = set_up(RETRIEVAL.replace(", hidden: [8]", ""), events)
+    users, items = run.trainer.model.users, run.trainer.model.items
+    users.assign(tf.fill(users.shape, value))
+    items.assign(tf.fill(items.shape, 1e10))
+    with pytest.raises(NotFinite, match="model two_tower: not all of its scores are finite numbers, so training has"):
+        run.evaluator.evaluate(run.scorer())
+
+
+def test_a_model_that_does_not_fit_into_memory_is_told_without_a_traceback() -> None:
+    message = r"^model big cannot be built: OOM when allocating tensor with shape\[\d+,\d+\] .* \(\S*test_faults\.py:"
+    with pytest.raises(ModelFault, match=message), blaming("model big cannot be built", "2 user ids"):
+        # More bytes than a processor has addresses for.
+        tf.raw_ops.Empty(shape=[1 << 30, 1 << 20], dtype=tf.float32)

@@ -18,6 +18,7 @@ training: {{epochs: 1, batch_rows: {batch_rows}, split: {train}}}
 evaluation: {{split: {test}, k: [{k}]}}
 """
 FITTING = {"task": "rating", "loss": "squared_error", "batch_rows": 4, "train": "train", "test": "test", "k": 2}
+IMPLICIT = {"task": "implicit", "loss": "logistic"}
 USER = TinyColumn("who", "user", "int32", "u8", vocabulary="who")
 ITEM = TinyColumn("what", "item", "int32", "u8", vocabulary="what")
 LABEL = TinyColumn("stars", "label", "float32", "f16")
@@ -55,7 +56,7 @@ def written(root: Path, columns: list[TinyColumn]) -> Path:
         ([USER, ITEM, LABEL], {"test": "empty"}, "evaluation.split is 'empty', which has no rows"),
         ([USER, ITEM, LABEL], {"train": "trian"}, "training.split is 'trian'"),
         ([USER, ITEM, LABEL], {"batch_rows": 6}, "training.batch_rows is 6, but split train has 5 rows"),
-        ([USER, ITEM, LABEL], {"k": 3}, "evaluation.k asks for 3 items, but vocabulary what has 2"),
+        ([USER, ITEM, LABEL], {**IMPLICIT, "k": 3}, "evaluation.k asks for 3 items, but vocabulary what has 2"),
     ],
 )
 def test_a_recipe_that_does_not_fit_is_refused_naming_both(
@@ -70,5 +71,10 @@ def test_a_recipe_that_does_not_fit_is_refused_naming_both(
 def test_a_recipe_that_fits_finds_its_features(tmp_path: Path) -> None:
     dataset = open_dataset(str(written(tmp_path, [LABEL, ITEM, USER])))
     assert match(parse_recipe(RECIPE.format(**FITTING), "r"), "r", dataset).names == ("who", "what", "stars")
-    implicit = parse_recipe(RECIPE.format(**{**FITTING, "task": "implicit", "loss": "logistic"}), "r")
+    implicit = parse_recipe(RECIPE.format(**{**FITTING, **IMPLICIT}), "r")
     assert match(implicit, "r", dataset).names == ("who", "what")
+
+
+def test_cut_offs_do_not_matter_where_nothing_is_ranked(tmp_path: Path) -> None:
+    dataset = open_dataset(str(written(tmp_path, [LABEL, ITEM, USER])))
+    match(parse_recipe(RECIPE.format(**{**FITTING, "k": 100}), "r"), "r", dataset)

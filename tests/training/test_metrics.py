@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from penstock_training.evaluation.metrics import RANKING_METRICS, auc, log_loss, mae, mean_and_error, rmse
+from penstock_training.evaluation.metrics import RANKING_METRICS, auc, log_loss, mae, mean_and_error, rmse, shown
 
 DCG = 1 / np.log2(np.arange(2, 6))
 
@@ -50,3 +50,8 @@ def test_auc(positive: list[float], negative: list[float], expected: float) -> N
 def test_log_loss_by_hand() -> None:
     loss, _ = log_loss(np.array([0.0]), np.array([np.log(3)]))
     assert loss == pytest.approx((np.log(2) + np.log(4)) / 2)
+
+
+def test_a_metric_is_shown_with_the_interval_that_it_has() -> None:
+    assert shown(0.5, 0.125) == "0.5000 ±0.1250"
+    assert shown(*mean_and_error(np.array([0.5]))) == shown(0.5, None) == "0.5000"

@@ -33,6 +33,8 @@ def test_numbers_with_exponents_are_numbers(text: str, value: float) -> None:
         (("epochs: 1", "epochs: 0"), r"training\.epochs: found 0"),
         (("epochs: 1", "epochs: '1'"), r"training\.epochs: found '1'"),
         (("epochs: 1", "epochs: 1, lanes: 3"), r"training: .*batch_rows that lanes \(3\) divides, not 64"),
+        (("epochs: 1", "epochs: 1, seed: -1"), r"training\.seed: found -1, expected greater than or equal to 0"),
+        (("epochs: 1", f"epochs: 1, seed: {1 << 32}"), r"training\.seed: found 4294967296, expected less than"),
         (("epochs: 1, ", ""), r"training\.epochs: missing"),
         (("kind: in_batch_softmax", "kind: squared_error"), "a loss for task retrieval"),
         (("task: retrieval", "task: retreival"), "task: found 'retreival'"),

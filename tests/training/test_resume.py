@@ -186,6 +186,17 @@ def test_a_checkpoint_is_sealed_or_is_not_there(tmp_path: Path) -> None:
     assert "step-0000000002: passed over, cannot be read: its complete file cannot be read" in warnings[0]
 
 
+def test_a_save_drops_what_was_passed_over_or_left_half_written(tmp_path: Path) -> None:
+    checkpoints, _ = saved(tmp_path)
+    checkpoints.save(9)
+    flip(tmp_path / "step-0000000009/complete", 5)
+    checkpoints.save(7)
+    (tmp_path / "step-0000000007/complete").unlink()
+    assert checkpoints.restore(lambda warning: None) == 2
+    checkpoints.save(3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000000002", "step-0000000003"]
+
+
 @pytest.mark.parametrize(
     ("identity", "message"),
     [

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from penstock_shared import UserMistake
 from penstock_shared.errors import PenstockError
-from penstock_training.storage import explained, make_folder, read_text, written_whole
+from penstock_training.storage import explained, list_folder, make_folder, read_text, written_whole
 
 FULL = "/dev/full"
 
@@ -65,3 +65,18 @@ def test_what_came_to_be_at_a_place_meanwhile_is_not_overwritten(tmp_path: Path)
     with pytest.raises(UserMistake, match="model: is there already, written by another process"):
         write_beside_another()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_file_is_a_folder_that_holds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert list_folder(str(tmp_path / "file")) == []
+
+
+def test_too_little_memory_is_said_in_words() -> None:
+    # More bytes than a processor has addresses for.
+    with pytest.raises(tf.errors.ResourceExhaustedError) as raised:
+        tf.raw_ops.Empty(shape=[1 << 30, 1 << 20], dtype=tf.float32)
+    found = explained(raised.value)
+    assert found is not None
+    assert str(found).startswith("OOM when allocating tensor with shape[1073741824,1048576]")
+    assert str(found).endswith("; take a machine with more memory, or a smaller model or batch")

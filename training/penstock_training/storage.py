@@ -68,7 +68,7 @@ def is_folder(path: str) -> bool:
 
 def list_folder(path: str) -> list[str]:
     """Return the names in a folder, none where there is no such folder."""
-    return [name.rstrip("/") for name in tf.io.gfile.listdir(path)] if exists(path) else []
+    return [name.rstrip("/") for name in tf.io.gfile.listdir(path)] if is_folder(path) else []
 
 
 def file_bytes(path: str) -> int:
@@ -183,12 +183,17 @@ def reason(fault: Exception) -> str:
 
 
 def explained(fault: Exception) -> PenstockError | None:
-    """Return the error for people for a disk or bucket that cannot be reached or does not let us, None for others."""
+    """Return the error for people for a disk or bucket that cannot be reached or does not let us, or want of memory.
+
+    Other faults have none.
+    """
     if (found := _of_disk(fault)) is not None:
         path, said = found
         if said in FORBIDDEN:
             return UserMistake(f"{path}: {said}; give a place that this user can read and write")
         return PenstockError(f"{path}: {said}; mend that and run the same command again to go on")
+    if isinstance(fault, tf.errors.ResourceExhaustedError):
+        return PenstockError(f"{reason(fault)}; take a machine with more memory, or a smaller model or batch")
     if not isinstance(fault, UNREACHABLE):
         return None
     lines = [line.strip() for line in str(fault.message).splitlines()]

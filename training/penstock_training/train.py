@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from penstock_shared.errors import UserMistake
 from penstock_training.data.cache import Cache, cached
 from penstock_training.data.dataset import open_dataset
-from penstock_training.evaluation.evaluate import Result
+from penstock_training.evaluation.evaluate import Result, check_questions
 from penstock_training.evaluation.report import print_results, results_document
 from penstock_training.fitting.checkpoint import Checkpoints
 from penstock_training.fitting.grow import check_source, grow
@@ -42,6 +42,7 @@ def fit(
     recipe = load_recipe(recipe_path, settings)
     dataset = open_dataset(manifest_path)
     inputs = check_run(recipe, recipe_path, dataset)
+    check_questions(recipe, dataset, inputs)
     if source_path is not None:
         check_source(Workdir(source_path), recipe, recipe_path, dataset, inputs)
     if strategy == "tpu":

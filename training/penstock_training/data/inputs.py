@@ -70,7 +70,7 @@ def match(recipe: Recipe, recipe_path: str, dataset: Dataset) -> Inputs:
             f"{where}: training.batch_rows is {recipe.training.batch_rows}, but split {recipe.training.split} has "
             f"{rows} rows; take at most {rows}"
         )
-    if max(recipe.evaluation.k) > item_vocabulary.tokens:
+    if recipe.task != "rating" and max(recipe.evaluation.k) > item_vocabulary.tokens:
         raise UserMistake(
             f"{where}: evaluation.k asks for {max(recipe.evaluation.k)} items, but vocabulary {item.vocabulary} has "
             f"{item_vocabulary.tokens}"

@@ -32,6 +32,8 @@ class SplitRows:
     def __init__(self, dataset: Dataset, split_name: str, inputs: Inputs, batch_rows: int) -> None:
         """Read the split's block index."""
         self.dataset, self.split_name, self.inputs = dataset, split_name, inputs
+        # Batches are filled up: one larger than the split would only hold more of nothing.
+        batch_rows = min(batch_rows, dataset.split(split_name).rows)
         self._batches = Feed(dataset, split_name, batch_rows, inputs.names).evaluation_batches()
 
     def __iter__(self) -> Iterator[Rows]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock_shared.errors import UserMistake
+from penstock_training.evaluation.metrics import shown
 from penstock_training.fitting.workdir import Workdir
 from penstock_training.recipe.compose import flatten
 
@@ -89,7 +90,7 @@ def _metrics_table(runs: Sequence[Compared]) -> Table:
     for name in (*(run.folder for run in runs), *baselines):
         table.add_column(name, justify="right", overflow="fold")
     for metric in columns[0]:
-        table.add_row(metric, *("{value:.4f} ±{error:.4f}".format(**column[metric]) for column in columns))
+        table.add_row(metric, *(shown(**column[metric]) for column in columns))
     return table
 
 

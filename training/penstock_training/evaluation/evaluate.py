@@ -31,7 +31,11 @@ class Result:
 
     def to_document(self) -> dict[str, Any]:
         """Return the result as JSON values."""
-        metrics = {name: {"value": value, "error": error} for name, (value, error) in self.metrics.items()}
+        # JSON has no NaN, which is the error of a metric of one user or row.
+        metrics = {
+            name: {"value": value, "error": None if np.isnan(error) else error}
+            for name, (value, error) in self.metrics.items()
+        }
         return {"scorer": self.scorer, "metrics": metrics, "stamp": self.stamp}
 
 
@@ -64,6 +68,22 @@ def ranking_metrics(scorer: Scorer, questions: Questions, first_item: int, cut_o
         for k in cut_offs
         for name, metric in RANKING_METRICS.items()
     }
+
+
+def check_questions(recipe: Recipe, dataset: Dataset, inputs: Inputs) -> None:
+    """Raise UserMistake where no row of the evaluation split has a known user and item; reads up to the first."""
+    if recipe.task == "rating":
+        return
+    first_user, first_item = (
+        first_token_id(vocabulary.oov_buckets) for vocabulary in (inputs.user_vocabulary, inputs.item_vocabulary)
+    )
+    rows = SplitRows(dataset, recipe.evaluation.split, inputs, recipe.evaluation.batch_rows)
+    if not any(((held.users >= first_user) & (held.items >= first_item)).any() for held in rows):
+        raise UserMistake(
+            f"{dataset.manifest_path}: no row of split {recipe.evaluation.split} has a user and an item of the "
+            "vocabularies, so that there is nothing to rank; take another evaluation.split, or split the dataset by "
+            "another rule"
+        )
 
 
 class Evaluator:

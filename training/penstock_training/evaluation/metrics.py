@@ -61,6 +61,11 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), error
 
 
+def shown(value: float, error: float | None) -> str:
+    """Return a metric for people, without an interval where none is known."""
+    return f"{value:.4f}" if error is None or np.isnan(error) else f"{value:.4f} ±{error:.4f}"
+
+
 def rmse(predictions: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Return the root mean squared error and its 95 % half width (delta method)."""
     mean, error = mean_and_error(np.square(predictions - labels))

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock_training.evaluation.evaluate import Protocol, Result
+from penstock_training.evaluation.metrics import shown
 
 
 def results_document(results: list[Result], protocol: Protocol, step: int) -> dict[str, Any]:
@@ -25,9 +26,9 @@ def print_results(results: list[Result], protocol: Protocol) -> None:
     for result in results:
         table.add_column(result.scorer, justify="right")
     for metric in results[0].metrics:
-        table.add_row(metric, *("{:.4f} ±{:.4f}".format(*result.metrics[metric]) for result in results))
+        table.add_row(metric, *(shown(*result.metrics[metric]) for result in results))
     console = Console()
     console.print(table)
     for name, value in asdict(protocol).items():
-        shown = ", ".join(f"{count} {what}" for what, count in value.items()) if isinstance(value, dict) else value
-        console.print(f"  {name}: {shown}", highlight=False, soft_wrap=True, markup=False)
+        said = ", ".join(f"{count} {what}" for what, count in value.items()) if isinstance(value, dict) else value
+        console.print(f"  {name}: {said}", highlight=False, soft_wrap=True, markup=False)

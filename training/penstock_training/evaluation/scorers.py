@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from penstock_training.data.rows import SplitRows
 from penstock_training.fitting.faults import blaming
+from penstock_training.fitting.step import NotFinite
 from penstock_training.models.base import Recommender, log_probability
 
 IDS_PER_PIECE = 1 << 16
@@ -37,7 +38,10 @@ class Scorer:
 
 
 def model_scorer(model: Recommender, items: int) -> Scorer:
-    """Return the scorer of a trained model for `items` item ids; where the model fails it raises ModelFault."""
+    """Return the scorer of a trained model for `items` item ids.
+
+    Where the model fails it raises ModelFault, and NotFinite where scores may be no finite numbers, which rank nothing.
+    """
 
     def query(users: np.ndarray) -> np.ndarray:
         with blaming(f"model {model.name}, queries, asked for scores", f"user ids {users.dtype} [{len(users)}]"):
@@ -45,7 +49,13 @@ def model_scorer(model: Recommender, items: int) -> Scorer:
                 _vectors(model.queries(tf.constant(users[start:stop])), stop - start, candidates.shape[1])
                 for start, stop in _pieces(len(users))
             ]
-        return np.concatenate(found)
+        queries = np.concatenate(found)
+        if not _largest(queries) * largest_candidate * queries.shape[1] < np.finfo(np.float32).max:
+            raise NotFinite(
+                f"model {model.name}: not all of its scores are finite numbers, so training has diverged; lower "
+                "optimizer.*.learning_rate and fit into a new --workdir"
+            )
+        return queries
 
     with blaming(f"model {model.name}, candidates, asked for scores", f"item ids int64 [{items}]"):
         candidates = np.concatenate(
@@ -54,6 +64,7 @@ def model_scorer(model: Recommender, items: int) -> Scorer:
                 for start, stop in _pieces(items)
             ]
         )
+    largest_candidate = _largest(candidates)
     return Scorer("model", query, candidates)
 
 
@@ -99,6 +110,11 @@ def _shrunk_means(pieces: Iterable[tuple[np.ndarray, np.ndarray]], size: int, sh
         counts += np.bincount(ids, minlength=size)
     means: np.ndarray = sums / counts
     return means
+
+
+def _largest(vectors: np.ndarray) -> float:
+    """Return the largest magnitude in vectors, NaN where one is."""
+    return float(max(vectors.max(initial=0.0), -vectors.min(initial=0.0)))
 
 
 def _pieces(count: int) -> list[tuple[int, int]]:

@@ -26,22 +26,24 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return the steps of the sealed checkpoints, newest first."""
-        named = [int(match[1]) for name in list_folder(self.folder) if (match := NAME.match(name))]
-        return sorted((step for step in named if is_sealed(self.path(step))), reverse=True)
+        return [step for step in self._named() if is_sealed(self.path(step))]
 
     def path(self, step: int) -> str:
         """Return the folder of the checkpoint after `step` steps."""
         return posixpath.join(self.folder, f"step-{step:010d}")
 
     def save(self, step: int) -> str:
-        """Save the state after `step` steps, drop old checkpoints and return the new one's folder."""
+        """Save the state after `step` steps, drop all but the newest up to it and return the new one's folder."""
         folder = self.path(step)
         unseal(folder)
         self.state.write(posixpath.join(folder, PREFIX))
         # The seal comes last, so that a killed save leaves a folder that is never restored.
         seal(folder, step, self.identity)
-        for old in self.steps()[self.keep :]:
-            unseal(self.path(old))
+        # Newer ones were passed over, unsealed ones were left by a save that was killed.
+        kept = [saved for saved in self.steps() if saved <= step][: self.keep]
+        for other in self._named():
+            if other not in kept:
+                unseal(self.path(other))
         return folder
 
     def restore(self, warn: Callable[[str], None]) -> int:
@@ -72,3 +74,8 @@ class Checkpoints:
                 continue
             return step
         return None
+
+    def _named(self) -> list[int]:
+        """Return the steps of all folders of checkpoints, sealed or not, newest first."""
+        found = (NAME.match(name) for name in list_folder(self.folder))
+        return sorted((int(match[1]) for match in found if match), reverse=True)

@@ -13,7 +13,7 @@ from penstock_training.storage import write_text
 
 FAULT_NAME = "fault.txt"
 # What TensorFlow and Keras raise says by itself what it is about; of other errors the name is part of what they say.
-TELLING_ERRORS = (ValueError, TypeError, tf.errors.InvalidArgumentError)
+TELLING_ERRORS = (ValueError, TypeError, tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError)
 MODEL_ERRORS = (
     *TELLING_ERRORS,
     ArithmeticError,

@@ -10,6 +10,8 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+# What Keras and numpy take as a seed.
+Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
 Task = Literal["retrieval", "rating", "implicit"]
 
 
@@ -139,7 +141,7 @@ class Training(Strict):
     split: str = "train"
     epochs: Positive
     batch_rows: Positive = 4096
-    seed: int = 1
+    seed: Seed = 1
     window_blocks: Positive = 32
     lanes: Positive = 1
     checkpoint_every_steps: Positive = 1000

@@ -8,6 +8,7 @@ from penstock_shared.errors import UserMistake
 from penstock_training.data.cache import Cache
 from penstock_training.data.dataset import Dataset, check_files, open_dataset
 from penstock_training.data.inputs import match
+from penstock_training.evaluation.metrics import shown
 from penstock_training.fitting.preemption import Preempted, Preemption
 from penstock_training.fitting.workdir import Workdir, to_json
 from penstock_training.storage import make_folder, write_text
@@ -104,7 +105,7 @@ def _row(attempts: Attempts, trial: Trial) -> Row:
 def _outcome(row: Row, judge: Judge) -> str:
     if row.metrics is None:
         return f"{row.record.status}: {row.record.reason}"
-    return f"{judge.metric} {{:.4f}} ±{{:.4f}}, {row.record.seconds:.0f} s".format(*row.metric(judge.metric))
+    return f"{judge.metric} {shown(*row.metric(judge.metric))}, {row.record.seconds:.0f} s"
 
 
 def _left(code: int) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock_shared.errors import UserMistake
-from penstock_training.evaluation.metrics import LOWER_IS_BETTER
+from penstock_training.evaluation.metrics import LOWER_IS_BETTER, shown
 from penstock_training.sweep.record import Record
 from penstock_training.sweep.schema import Judge
 from penstock_training.sweep.trials import Trial
@@ -23,11 +23,11 @@ class Row:
     record: Record
     metrics: dict[str, Any] | None
 
-    def metric(self, name: str) -> tuple[float, float]:
-        """Return a metric of the model and the half width of its 95 % confidence interval."""
+    def metric(self, name: str) -> tuple[float, float | None]:
+        """Return a metric of the model and the half width of its 95 % confidence interval, where it has one."""
         return self.of_all(name)["model"]
 
-    def of_all(self, name: str) -> dict[str, tuple[float, float]]:
+    def of_all(self, name: str) -> dict[str, tuple[float, float | None]]:
         """Return a metric of the model and of the baselines, by scorer."""
         if self.metrics is None:
             raise ValueError(f"trial {self.trial.number} has no metrics")
@@ -77,15 +77,15 @@ def print_table(rows: Sequence[Row], judge: Judge) -> None:
     for key in ("trial", *keys, judge.metric, "seconds", "run"):
         table.add_column(key, overflow="fold", justify="left" if key == "run" else "right")
     for row in rows:
-        shown = row.record.status if row.metrics is None else "{:.4f} ±{:.4f}".format(*row.metric(judge.metric))
+        found = row.record.status if row.metrics is None else shown(*row.metric(judge.metric))
         seconds = f"{row.record.seconds:.0f}" + (f", try {row.record.attempts}" if row.record.attempts > 1 else "")
         tried = [str(row.trial.values[key]) for key in keys]
-        table.add_row(str(row.trial.number), *tried, shown, seconds, row.folder)
+        table.add_row(str(row.trial.number), *tried, found, seconds, row.folder)
     console.print(table)
     if rows[0].metrics is not None:
         baselines = {name: metric for name, metric in rows[0].of_all(judge.metric).items() if name != "model"}
-        shown = ", ".join(f"{name} {value:.4f} ±{error:.4f}" for name, (value, error) in baselines.items())
-        console.print(f"to beat: {shown}", highlight=False, soft_wrap=True)
+        to_beat = ", ".join(f"{name} {shown(*metric)}" for name, metric in baselines.items())
+        console.print(f"to beat: {to_beat}", highlight=False, soft_wrap=True)
     for row in rows:
         if row.record.reason and row.metrics is None:
             console.print(
