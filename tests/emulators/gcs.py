@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from emulators.gcs_front import Front
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BINARY = REPOSITORY / ".emulators" / "bin" / "fake-gcs-server"
+BINARY = Path(os.environ.get("PENSTOCK_EMULATORS", REPOSITORY / ".emulators")) / "bin" / "fake-gcs-server"
 SECONDS_TO_START = 20
 
 
