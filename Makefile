@@ -7,6 +7,7 @@ EMULATORS := .emulators/.installed
 PEEK := .peek/.installed
 TPU := .tpu/.installed
 NEWEST := .newest/.installed
+DATAFLOW := .dataflow/.installed
 FAKE_GCS_SERVER := github.com/fsouza/fake-gcs-server@v1.55.1
 MEMBERS := shared dataprep training
 # The lock is complete, hence --no-deps; pip's own resolver stumbles over hashed requirements with extras.
@@ -16,7 +17,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --only-bin
 	--no-emit-index-url --no-strip-extras --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup emulators peek tpu newest peers demo test test-newest lint types imports check lock bench clean
+.PHONY: help setup emulators peek tpu dataflow newest peers demo test test-newest lint types imports check lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 13
@@ -63,6 +64,14 @@ $(TPU): requirements/tpu.txt
 	.tpu/bin/$(PIP_INSTALL) --require-hashes --only-binary :all: -r requirements/tpu.txt
 	@touch $@
 
+dataflow: $(DATAFLOW) ## create .dataflow with the client of Dataflow, for `penstock-data build` on it
+
+$(DATAFLOW): requirements/dataflow.txt shared/pyproject.toml dataprep/pyproject.toml
+	$(PYTHON) -m venv .dataflow
+	.dataflow/bin/$(PIP_INSTALL) --require-hashes -r requirements/dataflow.txt
+	.dataflow/bin/$(PIP_INSTALL) --no-build-isolation --no-index -e ./shared -e ./dataprep
+	@touch $@
+
 newest: $(NEWEST) ## create .newest with the newest TensorFlow, for `make test-newest`
 
 $(NEWEST): requirements/newest.txt shared/pyproject.toml training/pyproject.toml
@@ -75,7 +84,7 @@ $(NEWEST): requirements/newest.txt shared/pyproject.toml training/pyproject.toml
 demo: setup ## generate a log, build and verify a dataset, train, evaluate, export, recommend; all in ./demo
 	@examples/demo.sh
 
-test: setup emulators peek tpu ## run the whole test suite
+test: setup emulators peek tpu dataflow ## run the whole test suite
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # Preparation is not installed there, since it asks for an older numpy; tests only write datasets with it.
@@ -99,7 +108,7 @@ lock: setup ## recompile requirements/*.txt from requirements/*.in to the newest
 	cd requirements && for name in shared dataprep training benchmarks; do ../$(LOCK) -c dev.txt $$name.in -o $$name.txt || exit 1; done
 	cd requirements && for name in emulators newest peek tpu; do ../$(LOCK) $$name.in -o $$name.txt || exit 1; done
 	cd requirements && ../$(subst --only-binary :all:,,$(LOCK)) peers.in -o peers.txt
-	cd requirements && ../$(LOCK) -c dev.txt --no-binary google-apitools beam-gcp.in -o beam-gcp.txt
+	cd requirements && ../$(LOCK) -c dev.txt --no-binary google-apitools dataflow.in -o dataflow.txt
 
 bench: setup ## measure preparation against a hand-written script (10M rows; minutes)
 	$(BIN)/python benchmarks/prepare.py

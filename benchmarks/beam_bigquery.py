@@ -1,6 +1,6 @@
 """Build a dataset with Beam's own BigQuery reader: a Python dict per row, then Penstock's steps from validation on.
 
-Runs in the environment of requirements/beam-gcp.txt, against the emulators that the environment variables name.
+Runs in the environment of requirements/dataflow.txt, against the emulators that the environment variables name.
 
     python benchmarks/beam_bigquery.py SPEC OUT
 """

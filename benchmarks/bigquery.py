@@ -9,9 +9,7 @@ others read with ReadFromBigQuery(DIRECT_READ), which makes a Python dict of eac
 
 Both need environments of their own, since they need other versions or packages that come as source only:
 
-    make peers
-    python3.11 -m venv .beam-gcp
-    .beam-gcp/bin/python -m pip install --no-deps --require-hashes -r requirements/beam-gcp.txt
+    make peers dataflow
     .venv/bin/python benchmarks/bigquery.py [--rows 1_000_000] [--runs 3] [--folder FOLDER]
 """
 
@@ -75,7 +73,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES, help="what to compare ours with")
-    parser.add_argument("--beam", type=Path, default=REPOSITORY / ".beam-gcp", help="that of requirements/beam-gcp.txt")
+    parser.add_argument("--beam", type=Path, default=REPOSITORY / ".dataflow", help="that of requirements/dataflow.txt")
     parser.add_argument("--peers", type=Path, default=REPOSITORY / ".peers", help="that of make peers")
     parser.add_argument("--emulators", type=Path, default=REPOSITORY / ".emulators", help="that of make emulators")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")

@@ -78,6 +78,12 @@ def peek_python() -> Path:
 
 
 @pytest.fixture(scope="session")
+def dataflow_python() -> Path:
+    """Return the Python of the environment with Dataflow's client, or skip the test where it is absent."""
+    return _environment("PENSTOCK_DATAFLOW", "dataflow", "client of Dataflow") / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
 def tpu_compiler() -> Path:
     """Return the environment with the TPU compiler, or skip the test where it is absent."""
     return _environment("PENSTOCK_TPU", "tpu", "TPU compiler")

@@ -16,7 +16,7 @@ COMMANDS = {
     "training": ["penstock-train = penstock_training.cli:main"],
 }
 LOCKS = ["benchmarks", "dataprep", "dev", "shared", "training"]
-SEPARATE_LOCKS = ["beam-gcp", "emulators", "newest", "peek", "peers", "tpu"]  # never installed beside the others
+SEPARATE_LOCKS = ["dataflow", "emulators", "newest", "peek", "peers", "tpu"]  # never installed beside the others
 PINNED = re.compile(r"^(?P<name>[a-z0-9._-]+)(\[[a-z0-9,_-]+\])?==(?P<version>[^ ;]+)( ;.*)?( \\)?$")
 
 

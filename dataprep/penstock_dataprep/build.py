@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import penstock_dataprep
+from penstock_dataprep.engine.dataflow import check_places, is_dataflow
 from penstock_dataprep.engine.refusal import FILE_NAME
 from penstock_dataprep.engine.runner import run_job
 from penstock_dataprep.job import Job
@@ -14,6 +15,7 @@ from penstock_dataprep.spec.spec import Spec
 from penstock_dataprep.storage.files import exists, make_folder, plain, read_bytes, remove, remove_unfinished
 from penstock_dataprep.storage.lock import claimed, exclusive
 from penstock_dataprep.storage.memo import forget_unflushed
+from penstock_dataprep.storage.scratch import runs_here
 from penstock_shared.errors import DataRefused, PenstockError, UserMistake
 from penstock_shared.manifest import load_manifest
 
@@ -29,6 +31,8 @@ def build(
     Raises UserMistake before any work for what the spec or the source's schema rule out, DataRefused for data.
     """
     job = plan(spec, plain(root), runner_flags, append_to, scratch)
+    if is_dataflow(job.runner):
+        check_places(job, is_out_given=True)
     if exists(job.manifest_path):
         load_manifest(read_bytes(job.manifest_path), job.manifest_path)
         return job.manifest_path, True
@@ -56,7 +60,7 @@ def _build_locked(job: Job, runner_flags: list[str]) -> None:
     BOARD.clear()
     BOARD.start("read", job.origin.rows_expected)
     try:
-        with shown(BOARD):
+        with shown(BOARD) if runs_here(job.runner) else contextlib.nullcontext():
             run_job(job, runner_flags)
     except (UserMistake, DataRefused):
         # What forbids to publish may forbid to clear away too; and another build may have published the version.

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import io
 import logging
+from collections.abc import Iterator
 
 from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -11,6 +12,7 @@ from apache_beam.runners import create_runner
 from apache_beam.runners.runner import PipelineState
 
 from penstock_dataprep import pipeline
+from penstock_dataprep.engine import dataflow
 from penstock_dataprep.engine.memory import freeze_what_is_loaded
 from penstock_dataprep.engine.refusal import noted
 from penstock_dataprep.job import Job
@@ -31,9 +33,11 @@ def check_runner(runner_flags: list[str]) -> str:
         raise UserMistake(f"--{min(unknown)}: not an option of Beam{hint}")
     name = str(known["runner"])
     try:
-        create_runner(name)
+        runner = create_runner(name)
     except (ValueError, ImportError, AttributeError) as fault:
         raise UserMistake(f"--runner={name}: {fault}") from None
+    if dataflow.is_dataflow(name):
+        dataflow.check_options(options, runner.get_default_gcp_region)
     return name
 
 
@@ -42,19 +46,34 @@ def run_job(job: Job, runner_flags: list[str]) -> None:
     # The runner logs and prints a failed step's trace; what the user needs to know is in the refusal.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     freeze_what_is_loaded()
+    is_dataflow = dataflow.is_dataflow(job.runner)
     try:
+        with _flags(job, runner_flags) as flags, contextlib.redirect_stderr(io.StringIO()):
+            planned = Pipeline(options=_options(flags))
+            pipeline.build(planned, job)
+            running = planned.run()
+        if is_dataflow:
+            dataflow.announce(running, runner_flags)
         with contextlib.redirect_stderr(io.StringIO()):
-            running = Pipeline(options=_options(runner_flags))
-            pipeline.build(running, job)
-            state = running.run().wait_until_finish()
+            state = running.wait_until_finish()
     except Exception as fault:
-        raise noted(job) or fault from None
+        raise noted(job) or (is_dataflow and dataflow.explain(fault)) or fault from None
     if state not in (None, PipelineState.DONE):
         raise noted(job) or PenstockError(f"the runner ended the job as {state}; see its log")
     if not exists(job.manifest_path):
         raise noted(job) or PenstockError(
             f"{job.manifest_path}: the job ended without publishing; see the runner's log"
         )
+
+
+@contextlib.contextmanager
+def _flags(job: Job, runner_flags: list[str]) -> Iterator[list[str]]:
+    """Yield the flags with what the runner needs besides, while the job is sent to it."""
+    if dataflow.is_dataflow(job.runner):
+        with dataflow.completed(job, runner_flags) as flags:
+            yield flags
+    else:
+        yield runner_flags
 
 
 def _options(runner_flags: list[str]) -> PipelineOptions:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from penstock_dataprep.engine.dataflow import check_places, is_dataflow
 from penstock_dataprep.forecast.cost import cost
 from penstock_dataprep.forecast.estimate import estimate
 from penstock_dataprep.forecast.line import Line
@@ -53,6 +54,8 @@ def forecast(
     """
     assumptions = assume(assumed)
     job = plan(spec, plain(root or "."), runner_flags, append_to, scratch)
+    if is_dataflow(job.runner):
+        check_places(job, is_out_given=root is not None)
     if root is not None:
         check_writable(job.base)
     taken = sorted({target.source for target in job.targets})

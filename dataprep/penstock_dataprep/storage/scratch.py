@@ -37,12 +37,21 @@ def scratch_root(base: str, runner: str, chosen: str | None) -> str:
     that does all the work: then they are in its cache folder, under the dataset's hash, for the next build to find.
     Raises UserMistake where the workers of a runner would not find them.
     """
-    runs_here = f"{runner.rpartition('.')[2].lower().removesuffix('runner')}runner" in LOCAL_RUNNERS
-    if chosen is None and (is_local(base) or not runs_here):
+    if chosen is None and (is_local(base) or not runs_here(runner)):
         return join(base, FOLDER_NAME)
-    if chosen is not None and not runs_here and is_local(chosen) and not is_local(base):
+    if chosen is not None and not runs_here(runner) and is_local(chosen) and not is_local(base):
         raise UserMistake(f"--scratch {chosen}: workers of {runner} are on other machines; give a folder of a bucket")
     return local_root(base) if chosen is None else join(chosen, _folder_name(base))
+
+
+def runner_kind(runner: str) -> str:
+    """Return what Beam takes a runner's name for: `dataflow`, `DataflowRunner` and a path to it are dataflowrunner."""
+    return f"{runner.rpartition('.')[2].lower().removesuffix('runner')}runner"
+
+
+def runs_here(runner: str) -> bool:
+    """Tell whether all of a runner's workers are on this machine."""
+    return runner_kind(runner) in LOCAL_RUNNERS
 
 
 def local_root(base: str) -> str:
