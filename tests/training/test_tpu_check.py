@@ -1,4 +1,5 @@
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -165,6 +166,7 @@ def test_what_is_refused_is_told_with_the_model_s_line(
 ) -> None:
     _pretend_environment(tmp_path, monkeypatch)
     monkeypatch.setitem(MODELS, "two_tower", BadTower)
+    monkeypatch.setattr(check, "LEAST_ROWS_ON_CORES", 100)
     monkeypatch.chdir(Path(__file__).parent)
     assert main(["tpu-check", recipe_path, "--dataset", str(events), "--topology", "v6e:2x2"]) == 1
     said = capsys.readouterr()
@@ -173,6 +175,8 @@ def test_what_is_refused_is_told_with_the_model_s_line(
         number = next(number for number, line in enumerate(lines, 1) if line.endswith(f"# {mark}"))
         place = said.out.index(f"  test_tpu_check.py:{number}\n")
         assert ops in said.out[place:]
+    # All of the 32 ids that a core looks up may lie with one other, which holds 20 of the rows.
+    assert re.search(r"(?m)^most that one SparseCore.*\ntable .*\nitems +32 +20 +10.2 kB$", said.out)
     assert "does not fit v6e:2x2: a TPU refuses 3 of its lines" in said.err
 
 

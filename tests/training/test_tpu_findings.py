@@ -2,9 +2,11 @@ from typing import Any
 
 import pytest
 
+from penstock_training.tpu.limits import Limits
 from penstock_training.tpu_check.compile import Compiled
 from penstock_training.tpu_check.findings import Findings
 from penstock_training.tpu_check.plan import TablePlan
+from penstock_training.tpu_check.report import document, lines
 from penstock_training.tpu_check.roofline import Roofline
 from penstock_training.tpu_check.tiles import Product
 from penstock_training.tpu_check.topology import parse_topology
@@ -22,6 +24,7 @@ def found(**changes: Any) -> Findings:
         "batch_rows": 1024 * topology.chips,
         "table_optimizer": "adagrad",
         "tables": tables,
+        "uneven": None,
         "exchange": Exchange(1, 2, 3),
         "products": [],
         "refusals": [],
@@ -43,6 +46,7 @@ MISFITS = [
     ({"tables": [], "refusals": [None, None]}, "a TPU refuses 2 of its lines"),
     ({"slice": "v6e:4x8", "table_optimizer": "row_wise_adagrad"}, "SparseCores do not update users by row_wise"),
     ({"slice": "v5e:8x8", "table_optimizer": "row_wise_adagrad"}, None),  # no SparseCores
+    ({"tables": [], "uneven": "a chip looks up 30 ids"}, "a chip looks up 30 ids"),
     ({"tables": [], "measured_rows_per_second": 1.0}, None),  # slow, but it runs
 ]
 
@@ -72,3 +76,19 @@ def test_what_does_not_fit_is_said(changes: dict[str, Any], misfit: str | None) 
 def test_what_is_wasted_or_waits_is_warned_of(changes: dict[str, Any], warning: str | None) -> None:
     said = warnings(found(**changes))
     assert said == [] if warning is None else len(said) == 1 and warning in said[0], said
+
+
+def test_what_sparse_cores_ask_of_each_other_is_told() -> None:
+    asked = TablePlan("users", 10**6, 64, 1.0, True, 8, 2, Limits(88, 72, 120_000))
+    told = found(tables=[asked, TablePlan("items", 1000, 64, 1.0, False, 8, 2)])
+    assert told.hbm_bytes == asked.bytes_per_chip + 120_000 + told.compiled.hbm_bytes
+    said = lines(told)
+    place = said.index("most that one SparseCore asks of another in a step:")
+    assert [line.split() for line in said[place + 1 : place + 4]] == [
+        ["table", "ids", "different", "lists"],
+        ["users", "88", "72", "120", "kB"],
+        [],
+    ]
+    assert any("64 MB of sharded tables, 120 kB of ids asked of SparseCores" in line for line in said)
+    assert document(told)["tables"][0]["limits"] == {"ids": 88, "unique_ids": 72, "list_bytes": 120_000}
+    assert not any("SparseCore asks" in line for line in lines(found(slice="v5e:4x8")))

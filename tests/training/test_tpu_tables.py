@@ -1,7 +1,6 @@
 """Train one recipe by the sparse kernels of a processor and by TPU embeddings, whose processor path runs anywhere."""
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from penstock_training.optimizers import ROW_OPTIMIZERS, table_key
 from penstock_training.recipe import Adagrad, Adam, Ftrl, Recipe, Sgd, load_recipe
 from penstock_training.strategies import place
 from penstock_training.tpu.configs import feature_configs, input_options, name_lookups
-from penstock_training.tpu.limits import Limits, limits, sparse_core_config, table_limits
 from penstock_training.tpu.optimizers import HOST_OPTIMIZERS, TPU_OPTIMIZERS, check_tpu_optimizer
 from penstock_training.tpu.stand_in import CoreTable, Lookups
 from penstock_training.tpu.step import CoreTrainer
@@ -181,32 +179,3 @@ def test_lookups_of_one_table_share_it_and_ids_stay_on_the_host() -> None:
     assert configs["items.1"].table is configs["items.2"].table
     assert (configs["users.0"].table.vocabulary_size, configs["items.1"].table.dim) == (30, 5)
     assert not input_options().experimental_fetch_to_device
-
-
-@pytest.mark.parametrize("draw", [lambda rows: 1 / np.arange(1, rows + 1), np.ones], ids=["zipf", "even"])
-def test_no_core_is_asked_for_more_than_the_limits(
-    draw: Callable[[int], np.ndarray], random: np.random.Generator
-) -> None:
-    rows, ids, cores = 5000, 2048, 16
-    counts = draw(rows)
-    found = limits(counts, ids, cores)
-    asked = unique = 0
-    for _ in range(200):
-        drawn = random.choice(rows, ids, p=counts / counts.sum())
-        asked = max(asked, int(np.bincount(drawn % cores).max()))
-        unique = max(unique, int(np.bincount(np.unique(drawn) % cores).max()))
-    assert asked <= found.ids < 2.5 * asked
-    assert unique <= found.unique_ids < 2.5 * unique
-
-
-def test_limits_are_those_of_all_lookups_of_a_table() -> None:
-    users, genres = core_table("users", 1600), core_table("item.genres", 20)
-    counts = {"users": np.ones(1600)}
-    asked = name_lookups([(users, 1024), (genres, 4096)])
-    found = table_limits(asked, counts, cores_per_chip=4, chips=4)
-    assert found["item.genres"] == Limits(1024, 20)
-    assert found["users"].ids == limits(counts["users"], 256, 16).ids
-    told = sparse_core_config(found)
-    assert told.max_ids_per_table == {"users": found["users"].ids, "item.genres": 1024}
-    assert told.max_unique_ids_per_table["item.genres"] == 20
-    assert not told.allow_id_dropping

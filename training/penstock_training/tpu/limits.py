@@ -1,6 +1,7 @@
-"""Reckon how many ids of a batch one SparseCore may ask of another, from how often each id occurs.
+"""Reckon how many ids of a batch one SparseCore may ask of another, from how often each id is drawn.
 
-A SparseCore's buffers have room for that many; too little room fails a step, too much takes memory from the tables.
+The host refuses a step that asks for more, and XLA is told, for buffers of which it does not say how large they are.
+What TensorFlow makes of the ids themselves is in its sparse_core_preprocess_ops.cc and tpu_embedding_v3.py.
 """
 
 from dataclasses import dataclass
@@ -12,67 +13,89 @@ import tensorflow as tf
 
 from penstock_training.optimizers import table_key
 from penstock_training.tpu.configs import Lookup
+from penstock_training.tpu.draws import Draw
 
 # Of all limits of all steps of a run of a million, none is passed but with this probability.
 FAILURE, STEPS = 1e-6, 1e6
 ALIGNMENT = 8
+# Each id is a sample of its own, and the ids that are asked of a core are padded to the alignment: what is at most
+# eight times as long as the ids has room for all of them, so that TensorFlow, which else drops some, drops none.
+PLACES_PER_ID = ALIGNMENT
+# A place is an int32 sample, an int32 row and a float32 gain; an int32 ends the ids asked of a core, for each of the
+# 64 mini-batches that TensorFlow leaves room for.
+PLACE_BYTES, END_BYTES, MINIBATCHES = 12, 4, 64
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Hold the most ids, and the most different ids, that one SparseCore asks of another in a step."""
+    """Hold the most ids, and the most different ids, that one SparseCore asks of another for a table in a step.
+
+    `list_bytes` is what the lists of all ids that a chip asks for have room for, in its HBM.
+    """
 
     ids: int
     unique_ids: int
+    list_bytes: int
 
 
 def table_limits(
-    lookups: list[Lookup], counts: dict[str, np.ndarray], cores_per_chip: int, chips: int
+    lookups: list[Lookup], draws: dict[str, list[Draw]], cores_per_chip: int, chips: int
 ) -> dict[str, Limits]:
-    """Return the limits of each table by name; `counts` are those of the ids of a vocabulary's table, float64 [rows].
+    """Return the limits of each table by name; the `lookups` are a chip's.
 
-    The `lookups` are a chip's. Of a table without counts, and so of attributes, all ids may be one and the same.
+    Of a table of which nothing is known, as of attributes, all ids may be one and the same, and all may differ.
     """
-    found = {}
+    cores, found = cores_per_chip * chips, {}
     for name, table in {table_key(lookup.table): lookup.table for lookup in lookups}.items():
-        ids = ceil(sum(lookup.ids for lookup in lookups if lookup.table is table) / cores_per_chip)
-        if name not in counts:
-            found[name] = Limits(ids, min(ids, table.shape[0]))
-            continue
-        # Sampled negatives are drawn evenly, which asks no core for more, but for more that differ.
-        own, even = (
-            limits(counts[name], ids, cores_per_chip * chips),
-            limits(np.ones(table.shape[0]), ids, cores_per_chip * chips),
-        )
-        found[name] = Limits(max(own.ids, even.ids), min(max(own.ids, even.ids), own.unique_ids + even.unique_ids))
+        of_chip = sum(lookup.ids for lookup in lookups if lookup.table is table)
+        ids, rows = ceil(of_chip / cores_per_chip), table.shape[0]
+        known = name in draws and all(len(draw.shares) == rows for draw in draws[name])
+        most, unique = limits(draws[name], ids, cores) if known else (ids, min(ids, ceil(rows / cores)))
+        found[name] = Limits(most, unique, _list_bytes(of_chip, cores_per_chip, cores))
     return found
 
 
-def limits(counts: np.ndarray, ids: int, cores: int) -> Limits:
-    """Return the limits where each SparseCore looks up `ids` ids, drawn as often as `counts` [rows] says.
+def limits(draws: list[Draw], ids: int, cores: int) -> tuple[int, int]:
+    """Return the most ids, and different ids, that a SparseCore that looks up `ids` ids asks of another.
 
     Row i lies with core i mod `cores`. The number of ids that one of them is asked for is a sum of independent chances:
-    it passes its mean m by t with a probability below exp(-t^2 / (2 m + 2 t / 3)) (Bernstein), whatever the skew.
+    it passes its mean m by t with a probability below exp(-t^2 / (2 m + 2 t / 3)) (Bernstein), whatever the skew. So
+    does the number of different ones, since each id drawn makes it less likely that others are (negative association).
     """
-    share = counts / counts.sum()
-    seen = -np.expm1(ids * np.log1p(-share.clip(0, 1 - 1e-12)))
-    asked, unique = _most(ids * share, cores), _most(seen, cores)
+    rows = len(draws[0].shares)
+    expected, log_unseen = np.zeros(rows), np.zeros(rows)
+    for draw in draws:
+        expected += ids * draw.part * draw.shares
+        log_unseen += ids * draw.part * np.log1p(-draw.shares.clip(0, 1 - 1e-12))
     unlikely = log(cores * cores * STEPS / FAILURE)
-    most = min(ids, _aligned(_bound(asked, unlikely)))
-    return Limits(most, min(most, ceil(len(counts) / cores), _aligned(_bound(unique, unlikely))))
+    most = min(ids, _aligned(_bound(_largest(expected, cores), unlikely)))
+    unique = _aligned(_bound(_largest(-np.expm1(log_unseen), cores), unlikely))
+    return most, min(most, ceil(rows / cores), unique)
+
+
+def uneven(lookups: list[Lookup], cores_per_chip: int) -> str | None:
+    """Return what TensorFlow cannot divide between the SparseCores of a chip, or None where it can."""
+    for lookup in lookups:
+        if lookup.ids % cores_per_chip:
+            return (
+                f"a chip looks up {lookup.ids} ids of {table_key(lookup.table)} at once, which its {cores_per_chip} "
+                f"SparseCores cannot share; take a training.batch_rows of which chips get multiples of {cores_per_chip}"
+            )
+    return None
 
 
 def sparse_core_config(limits: dict[str, Limits]) -> Any:
     """Return what SparseCores need to know: each table for itself, with room for its ids, none of which is dropped."""
     return tf.tpu.experimental.embedding.SparseCoreEmbeddingConfig(
         disable_table_stacking=True,
+        max_ids_per_chip_per_sample=PLACES_PER_ID,
         max_ids_per_table={name: held.ids for name, held in limits.items()},
         max_unique_ids_per_table={name: held.unique_ids for name, held in limits.items()},
         allow_id_dropping=False,
     )
 
 
-def _most(expected: np.ndarray, cores: int) -> float:
+def _largest(expected: np.ndarray, cores: int) -> float:
     of_core = np.bincount(np.arange(len(expected)) % cores, weights=expected, minlength=cores)
     return float(of_core.max())
 
@@ -83,3 +106,7 @@ def _bound(mean: float, unlikely: float) -> float:
 
 def _aligned(count: float) -> int:
     return ALIGNMENT * ceil(count / ALIGNMENT)
+
+
+def _list_bytes(ids: int, cores_per_chip: int, cores: int) -> int:
+    return ids * PLACES_PER_ID * PLACE_BYTES + MINIBATCHES * cores_per_chip * _aligned(cores) * END_BYTES

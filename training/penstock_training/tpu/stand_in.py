@@ -18,11 +18,23 @@ class Lookups:
 
     def __init__(self) -> None:
         """Start without any."""
-        self.specs: list[tf.TensorSpec] = []
+        # Of each lookup of a trace, its table and the shape of its ids.
+        self.traced: list[tuple[CoreTable, tf.TensorShape]] = []
         # Copies of the tables by name, which answer outside of steps, where there are any.
         self.copies: dict[str, tf.Variable] = {}
         self._given: Iterator[tf.Tensor] | None = None
         self._asked: list[tuple[CoreTable, tf.Tensor]] | None = None
+
+    @property
+    def specs(self) -> list[tf.TensorSpec]:
+        """Return what the lookups of a trace were answered with."""
+        return [tf.TensorSpec([*shape, *table.shape[1:]], table.dtype) for table, shape in self.traced]
+
+    @property
+    def counted(self) -> list[tuple["CoreTable", int]]:
+        """Return the (table, ids) of each lookup of a trace whose number of ids is known."""
+        counts = [(table, shape.num_elements()) for table, shape in self.traced]
+        return [(table, ids) for table, ids in counts if ids is not None]
 
     @contextmanager
     def asking(self) -> "Iterator[list[tuple[CoreTable, tf.Tensor]]]":
@@ -54,7 +66,7 @@ class Lookups:
         elif self.copies:
             return tf.gather(self.copies[table_key(table)], ids)
         else:
-            self.specs.append(tf.TensorSpec([*ids.shape, *table.shape[1:]], table.dtype))
+            self.traced.append((table, ids.shape))
         return tf.zeros([*tf.unstack(tf.shape(ids)), *table.shape[1:]], table.dtype)
 
 

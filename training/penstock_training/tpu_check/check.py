@@ -8,11 +8,15 @@ from penstock_training.data.bench_input import measure
 from penstock_training.data.damage import reading
 from penstock_training.data.dataset import open_dataset
 from penstock_training.data.feed import Feed
+from penstock_training.data.vocabulary import load_counts
 from penstock_training.fitting.run import check_run
 from penstock_training.fitting.step import Trainer
 from penstock_training.optimizers import table_key
 from penstock_training.recipe import load_recipe
+from penstock_training.tpu.configs import name_lookups
+from penstock_training.tpu.draws import table_draws
 from penstock_training.tpu.ids import batch_of_chip
+from penstock_training.tpu.limits import Limits, table_limits, uneven
 from penstock_training.tpu.stand_in import LEAST_ROWS_ON_CORES, CoreTable, Lookups
 from penstock_training.tpu_check.compile import Compiled, CompilerRefused, compile_step, compiler_python
 from penstock_training.tpu_check.findings import Findings
@@ -55,6 +59,11 @@ def tpu_check(recipe_path: str, manifest_path: str, topology_name: str, as_json:
     trainer = planned_trainer(recipe, dataset, inputs, LEAST_ROWS_ON_CORES, lookups)
     traced = trace_step(trainer, batch_of_chip(feed, recipe, batch_rows), lookups, topology.chips)
     refused = refusals(traced.graph)
+    asked, cores = name_lookups(lookups.counted), topology.chip.sparse_cores
+    limits: dict[str, Limits] = {}
+    if cores:
+        counts = [load_counts(dataset, str(feature.vocabulary)) for feature in (inputs.user, inputs.item)]
+        limits = table_limits(asked, table_draws(recipe, inputs, *counts), cores, topology.chips)
 
     # 3. Compile it, and bound its time.
     compiled: Compiled | None = None
@@ -76,7 +85,8 @@ def tpu_check(recipe_path: str, manifest_path: str, topology_name: str, as_json:
         topology=topology,
         batch_rows=batch_rows,
         table_optimizer=recipe.optimizer.embeddings.kind,
-        tables=plan_tables(trainer, topology),
+        tables=plan_tables(trainer, topology, limits),
+        uneven=uneven(asked, cores) if cores else None,
         exchange=traced.exchange,
         products=products(traced.graph, topology.chip.matrix_width),
         refusals=refused,
@@ -94,8 +104,8 @@ def _say(what: str) -> None:
     print(f"tpu-check: {what}", file=sys.stderr, flush=True)
 
 
-def plan_tables(trainer: Trainer, topology: Topology) -> list[TablePlan]:
-    """Return where each table goes, as it was traced."""
+def plan_tables(trainer: Trainer, topology: Topology, limits: dict[str, Limits]) -> list[TablePlan]:
+    """Return where each table goes, as it was traced; the `limits` are those of SparseCores, by the table's name."""
     plans = []
     for table in trainer.model.tables:
         slots = trainer.row_optimizer.slots.get(table_key(table))
@@ -108,6 +118,7 @@ def plan_tables(trainer: Trainer, topology: Topology) -> list[TablePlan]:
                 sharded=isinstance(table, CoreTable),
                 chips=topology.chips,
                 cores_per_chip=topology.chip.sparse_cores,
+                limits=limits.get(table_key(table)),
             )
         )
     return plans

@@ -21,6 +21,7 @@ class Findings:
     batch_rows: int
     table_optimizer: str
     tables: list[TablePlan]
+    uneven: str | None
     exchange: Exchange
     products: list[Product]
     refusals: list[Refusal]
@@ -40,9 +41,14 @@ class Findings:
         return sum(table.bytes_per_chip for table in self.tables if table.sharded)
 
     @property
+    def list_bytes(self) -> int:
+        """Return what the lists of ids that SparseCores are given take of a chip."""
+        return sum(table.limits.list_bytes for table in self.tables if table.limits)
+
+    @property
     def hbm_bytes(self) -> int:
         """Return what is known to be held of a chip's HBM."""
-        return self.sharded_bytes + (self.compiled.hbm_bytes if self.compiled else 0)
+        return self.sharded_bytes + self.list_bytes + (self.compiled.hbm_bytes if self.compiled else 0)
 
     @property
     def needed_rows_per_second(self) -> float | None:
@@ -63,6 +69,8 @@ class Findings:
                 f"SparseCores do not update {', '.join(on_cores)} by {self.table_optimizer}, the recipe's "
                 f"optimizer.embeddings; take one of {', '.join(TPU_OPTIMIZERS)}"
             )
+        if self.uneven is not None:
+            found.append(self.uneven)
         room = self.topology.chip.hbm_bytes
         if self.hbm_bytes > room:
             found.append(f"a chip would hold {self.hbm_bytes:,} bytes, and has {room:,}")

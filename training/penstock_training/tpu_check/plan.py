@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from math import ceil
 
+from penstock_training.tpu.limits import Limits
+
 BYTES_PER_VALUE = 4
 # SparseCores address vectors in pieces of 8 values, and shards in pieces of 8 rows.
 ALIGNMENT = 8
@@ -19,6 +21,8 @@ class TablePlan:
     sharded: bool
     chips: int
     cores_per_chip: int
+    # What SparseCores may ask of each other, where there are any and a step looks the table up.
+    limits: Limits | None = None
 
     @property
     def bytes(self) -> int:

@@ -9,6 +9,7 @@ from penstock_training.tpu_check.refused import Refusal
 from penstock_training.tpu_check.warn import warnings
 
 TABLE_HEADER = ("table", "rows", "width", "slots", "bytes", "a chip", "")
+LIMITS_HEADER = ("table", "ids", "different", "lists")
 UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -47,6 +48,7 @@ def lines(found: Findings) -> list[str]:
         "",
         *_columns([TABLE_HEADER, *(_table(table) for table in found.tables)]),
         "",
+        *_limits(found.tables),
     ]
     said += ["refused by a TPU: nothing"] if not found.refusals else ["refused by a TPU:"]
     for refusal in found.refusals:
@@ -62,10 +64,11 @@ def _chip(found: Findings) -> list[str]:
     chip, compiled, bound, exchange = found.topology.chip, found.compiled, found.bound, found.exchange
     if compiled is None or bound is None:
         return [f"sharded tables take {_bytes(found.sharded_bytes)} of a chip's {_bytes(chip.hbm_bytes)}"]
+    lists = f"{_bytes(found.list_bytes)} of ids asked of SparseCores, " if found.list_bytes else ""
     return [
         f"one chip, compiled for {compiled.chip} by libtpu {compiled.libtpu}:",
         f"  HBM    {_bytes(found.hbm_bytes)} of {_bytes(chip.hbm_bytes)}: "
-        f"{_bytes(found.sharded_bytes)} of sharded tables, {_bytes(compiled.argument_bytes)} of arguments, "
+        f"{_bytes(found.sharded_bytes)} of sharded tables, {lists}{_bytes(compiled.argument_bytes)} of arguments, "
         f"{_bytes(compiled.output_bytes - compiled.alias_bytes)} of outputs in places of their own, "
         f"{_bytes(compiled.temporary_bytes)} of temporaries, {_bytes(compiled.code_bytes)} of code",
         f"  step   {compiled.flops:,.0f} FLOP, {_time(bound.compute_seconds)} at peak; "
@@ -75,6 +78,17 @@ def _chip(found: Findings) -> list[str]:
         f"  input  a step takes {_time(bound.seconds)} or more, so {found.needed_rows_per_second:,.0f} rows/s are the "
         f"most it could take; this machine feeds {found.measured_rows_per_second:,.0f} rows/s",
     ]
+
+
+def _limits(tables: list[TablePlan]) -> list[str]:
+    rows = [
+        (table.name, f"{held.ids:,}", f"{held.unique_ids:,}", _bytes(held.list_bytes))
+        for table in tables
+        if (held := table.limits) is not None
+    ]
+    if not rows:
+        return []
+    return ["most that one SparseCore asks of another in a step:", *_columns([LIMITS_HEADER, *rows]), ""]
 
 
 def _table(table: TablePlan) -> tuple[str, ...]:
