@@ -42,12 +42,13 @@ def fit(
     recipe = load_recipe(recipe_path, settings)
     dataset = open_dataset(manifest_path)
     inputs = check_run(recipe, recipe_path, dataset)
-    check_questions(recipe, dataset, inputs)
     if source_path is not None:
         check_source(Workdir(source_path), recipe, recipe_path, dataset, inputs)
     if strategy == "tpu":
         check_tpu_optimizer(recipe, recipe_path)
     placement = place(strategy, replicas, recipe.training.batch_rows)
+    # Reads rows, and devices are placed before TensorFlow computes anything.
+    check_questions(recipe, dataset, inputs)
     workdir = Workdir(workdir_path)
     with others_heard(placement):
         if placement.leads:
