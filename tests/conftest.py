@@ -7,17 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Read when TensorFlow is imported: the trainer stands on Keras 2, and start-up chatter hides test output.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# A busy machine is slow now and then, which is no fault of the code under test.
-settings.register_profile("penstock", deadline=None)
-settings.load_profile("penstock")
-
 REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+# A busy machine is slow now and then, which is no fault of the code under test; and what a test finds depends on the
+# code alone, not on a seed or on what an earlier run left in .hypothesis. To look further:
+# pytest --hypothesis-profile=explore
+PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("penstock", **PATIENT, derandomize=True, database=None)
+settings.register_profile("explore", **PATIENT, max_examples=1000)
+settings.load_profile("penstock")
 NO_DATA = "no real data:"
 
 

@@ -8,7 +8,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "dataprep"))
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 
 def pytest_configure(config: pytest.Config) -> None:

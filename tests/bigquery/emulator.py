@@ -2,34 +2,28 @@
 
 import io
 import os
-import socket
 import subprocess
-import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from emulators.ports import held_ports, is_listened_on
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+from patience import wait_until
 
 PROJECT = "test"
 DATASET = f"{PROJECT}.shop"
-SECONDS_TO_START = 60
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Emulator:
     """Run one bqemulator: `rest` is its URL, `storage` the host:port of its Storage API."""
 
     def __init__(self, environment: Path, home: Path) -> None:
-        rest, storage = free_port(), free_port()
+        self._ports = ExitStack()
+        rest, storage = self._ports.enter_context(held_ports(2))
         self.rest, self.storage = f"http://127.0.0.1:{rest}", f"127.0.0.1:{storage}"
         # DuckDB looks for extensions in the home folder, and would download those it does not find there.
         for extension in environment.glob(
@@ -45,26 +39,24 @@ class Emulator:
         self._log = home / "emulator.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log)
-        self._wait(rest)
+        self._wait(rest, storage)
         self.client = bigquery.Client(
             PROJECT, client_options=ClientOptions(api_endpoint=self.rest), credentials=AnonymousCredentials()
         )
         self.client.create_dataset(DATASET)
 
-    def _wait(self, port: int) -> None:
-        deadline = time.monotonic() + SECONDS_TO_START
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return
-            time.sleep(0.05)
-        self.stop()
-        raise RuntimeError(f"bqemulator did not start:\n{self._log.read_text()[-4000:]}")
+    def _wait(self, *ports: int) -> None:
+        try:
+            wait_until(lambda: all(map(is_listened_on, ports)), self._process)
+        except AssertionError:
+            self.stop()
+            raise RuntimeError(f"bqemulator did not start:\n{self._log.read_text()[-4000:]}") from None
 
     def stop(self) -> None:
         """End the process."""
         self._process.kill()
         self._process.wait()
+        self._ports.close()
 
     def sql(self, statement: str) -> list[dict[str, object]]:
         """Run SQL and return its rows."""

@@ -12,20 +12,21 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import grpc
 import pyarrow as pa
-from emulator import Emulator, free_port
+from emulator import Emulator
 from google.cloud.bigquery_storage_v1 import types
+from patience import PATIENCE_SECONDS
 
 SERVICE = "/google.cloud.bigquery.storage.v1.BigQueryRead"
 ROWS_PER_MESSAGE = 500
 # BigQuery splits a stream between blocks of its storage only.
 ROWS_PER_STORED_BLOCK = 300
-SECONDS_TO_READ = 60
 NO_ROWS = "/streams/none"
 CODECS = {0: None, 1: "lz4", 2: "zstd"}
 ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
@@ -45,11 +46,12 @@ class Front(grpc.GenericRpcHandler):
         self._emulator = emulator
         self._channel = grpc.insecure_channel(emulator.storage, options=ANY_SIZE)
         self._lock = threading.Lock()
-        self.address = f"127.0.0.1:{free_port()}"
-        self._server = grpc.server(ThreadPoolExecutor(32), handlers=[self], options=ANY_SIZE)
-        self._server.add_insecure_port(self.address)
-        self._server.start()
+        self._gate = threading.Condition()
+        self._held: list[Held] = []
         self.reset()
+        self._server = grpc.server(ThreadPoolExecutor(32), handlers=[self], options=ANY_SIZE)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
 
     def reset(self) -> None:
         """Forget all requests and faults."""
@@ -61,7 +63,7 @@ class Front(grpc.GenericRpcHandler):
         self.splits: list[tuple[str, float]] = []
         self.refusing, self.streams = 0, 0
         self.sessions_given, self.held, self.gone = sys.maxsize, 0, 0
-        self._gate, self._allowed, self._waiting = threading.Condition(), sys.maxsize, 0
+        self.release()
         self._parts: dict[str, Part] = {}
         self._asked: dict[str, types.ReadSession] = {}
         self._expiring: set[str] = set()
@@ -71,12 +73,17 @@ class Front(grpc.GenericRpcHandler):
         """Let each read give so many messages, and wait then."""
         with self._gate:
             self._allowed = messages
+            self._held = [held for held in self._held if held.messages >= messages]
             self._gate.notify_all()
 
     def wait_held(self) -> None:
         """Wait until a read waits."""
+        self.wait_until(lambda: self._held)
+
+    def wait_until(self, is_so: Callable[[], object]) -> None:
+        """Wait until something is so that changes as reads begin and are held."""
         with self._gate:
-            assert self._gate.wait_for(lambda: self._waiting > 0, SECONDS_TO_READ)
+            assert self._gate.wait_for(is_so, PATIENCE_SECONDS)
 
     def release(self) -> None:
         """Let all reads go on to their ends."""
@@ -156,8 +163,10 @@ class Front(grpc.GenericRpcHandler):
         request = types.ReadRowsRequest.deserialize(content)
         session = request.read_stream.rsplit("/", 2)[0]
         asked = self._asked[session]
-        with self._lock:
+        with self._gate:
             self.reads.append((request.read_stream, request.offset))
+            self._gate.notify_all()
+        with self._lock:
             broken = self.breaks > 0 and not request.read_stream.endswith(NO_ROWS)
             self.breaks -= broken
         if self.denied == "read":
@@ -165,8 +174,7 @@ class Front(grpc.GenericRpcHandler):
         codec = CODECS[asked.read_options.arrow_serialization_options.buffer_compression]
         self.codecs.add(codec)
         for sent, (batch, progress) in enumerate(self._rows(request, asked, context)):
-            if sent >= self._allowed:
-                self._wait(sent)
+            self._pass_gate(Held(sent))
             if session in self._expired or (sent == self.after and session in self._expiring):
                 context.abort(grpc.StatusCode.FAILED_PRECONDITION, "session expired at 2026-11-20T00:00:00+00:00")
             if sent == self.after and broken:
@@ -179,12 +187,13 @@ class Front(grpc.GenericRpcHandler):
                 )
             )
 
-    def _wait(self, sent: int) -> None:
+    def _pass_gate(self, read: "Held") -> None:
         with self._gate:
-            self._waiting += 1
-            self._gate.notify_all()
-            assert self._gate.wait_for(lambda: sent < self._allowed, 2 * SECONDS_TO_READ)
-            self._waiting -= 1
+            if read.messages >= self._allowed:
+                self._held.append(read)
+                self._gate.notify_all()
+                # Who is let go on is not held again here, however late the thread wakes up.
+                assert self._gate.wait_for(lambda: read not in self._held, 2 * PATIENCE_SECONDS)
 
     def _rows(
         self, request: types.ReadRowsRequest, asked: types.ReadSession, context: grpc.ServicerContext
@@ -237,6 +246,13 @@ class Front(grpc.GenericRpcHandler):
             batches.append(pa.ipc.read_record_batch(message, schema))
         (rows,) = pa.Table.from_batches(batches, schema).combine_chunks().to_batches()
         return rows
+
+
+@dataclass(eq=False)
+class Held:
+    """Stand for a read that has given so many messages and waits."""
+
+    messages: int
 
 
 class Part(NamedTuple):

@@ -13,13 +13,13 @@ import pytest
 from emulator import DATASET, Emulator
 from front import Front, gives_rows
 from logs import PLAIN_COLUMNS, build, contents, plain_log, plain_spec, run, write_parquet, write_spec
+from patience import wait_until
 from test_read import bigquery_spec
 
 from penstock_dataprep.engine.dofn import THREADS
 from penstock_dataprep.verify.dataset import verify
 from penstock_shared.errors import UserMistake
 
-DEADLINE_SECONDS = 60
 # The killed build stages what it has read but for what waits in the threads that validate.
 STAGED = 3
 READ = STAGED + THREADS
@@ -55,16 +55,10 @@ def test_a_killed_build_goes_on_from_the_ranges_that_were_staged(
     spec, out = write_spec(tmp_path / "spec.yaml", document), tmp_path / "datasets"
     command = [sys.executable, "-m", "penstock_dataprep.cli", "build", spec, "--out", str(out)]
     building = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while len(finished(out)) < STAGED or not front.held:
-        assert building.poll() is None, building.communicate()[1].decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    wait_until(lambda: len(finished(out)) >= STAGED and front.held, building)
     building.send_signal(signal.SIGKILL)
     building.communicate()
-    while front.gone == 0:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    wait_until(lambda: front.gone == front.held)
     assert not list(out.rglob("manifest.json"))
     assert len(asked(front)) == READ
     (moment,) = moments(front)

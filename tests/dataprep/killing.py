@@ -1,10 +1,14 @@
-"""Run builds in processes that can be killed or be out of room, forked from one that has imported everything."""
+"""Run builds in processes that die where a test wants it or are out of room, forked from one that imported everything.
 
+A process kills itself by what it has come to, not by the clock: who watches from outside may look too late.
+"""
+
+import functools
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -12,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from logs import Built, build
+from patience import PATIENCE_SECONDS
 
 FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(["penstock_dataprep.build"])
-DEADLINE_SECONDS = 120
+# What a process does to files that others could see. Python announces it before it is done.
+FILE_EVENTS = ("open", "os.mkdir", "os.remove", "os.rename")
 
 
 @dataclass(frozen=True)
@@ -36,19 +42,23 @@ class Request:
         """Build, and return the exit code of the process: 0, 1 for a failure."""
         return wait(self.start(prepare))
 
-    def run_for(self, seconds: float) -> int:
-        """Build, and kill the process unless it ends within some seconds; return its exit code."""
-        process = self.start()
-        process.join(seconds)
-        if process.exitcode is None:
-            assert process.pid is not None
-            os.kill(process.pid, signal.SIGKILL)
-        return wait(process)
+    def run_until(self, event: int) -> int:
+        """Build, and be killed before the file event of that number, if there are as many; return the exit code."""
+        return self.run(functools.partial(_die_at_event, str(self.root), event))
+
+    def run_until_there(self, pattern: str, files: int = 1) -> int:
+        """Build, and be killed as soon as so many files under the root match a pattern; return the exit code."""
+        return self.run(functools.partial(_die_when_there, self.root, pattern, files))
+
+    def file_events(self, log: Path) -> int:
+        """Build, and return how many file events there were; `log` is a file for them."""
+        assert self.run(functools.partial(_log_events, str(self.root), str(log))) == 0
+        return log.stat().st_size
 
 
 def wait(process: BaseProcess) -> int:
     """Return the exit code of a process once it ended."""
-    process.join(DEADLINE_SECONDS)
+    process.join(PATIENCE_SECONDS)
     assert process.exitcode is not None, "the build hangs"
     return process.exitcode
 
@@ -62,14 +72,32 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def timed(request: Request) -> float:
-    """Build, and return how many seconds it took, once all is imported."""
-    ready = FORKING.Process(target=int)
-    ready.start()
-    wait(ready)
-    started = time.monotonic()
-    assert request.run() == 0
-    return time.monotonic() - started
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _at_events(root: str, act: Callable[[int], object]) -> None:
+    """Call `act` with the number, from 1, of each event of a file under `root`, in whatever thread it happens."""
+    numbers = itertools.count(1)
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in FILE_EVENTS and str(arguments[0]).startswith(root):
+            act(next(numbers))
+
+    sys.addaudithook(watch)
+
+
+def _die_at_event(root: str, event: int) -> None:
+    _at_events(root, lambda number: _die() if number == event else None)
+
+
+def _die_when_there(root: Path, pattern: str, files: int) -> None:
+    _at_events(str(root), lambda _: _die() if len(list(root.glob(pattern))) >= files else None)
+
+
+def _log_events(root: str, log: str) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    _at_events(root, lambda _: os.write(file, b"."))
 
 
 def _build(request: Request, prepare: Callable[[], object] | None) -> None:

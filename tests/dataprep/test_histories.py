@@ -1,9 +1,7 @@
 """Hold builds of histories and sequences to plain Python: the right events, in order, never out of the future."""
 
 import json
-import subprocess
-import sys
-import time
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,8 @@ import pyarrow as pa
 import pytest
 from event_logs import BY_TIME, BY_USER, COLUMNS, HISTORY, LEAVE_LAST, SEQUENCES, build_log, document, log_of, split_of
 from event_reference import Ids, as_sequences, with_histories
-from logs import build, contents, rows_of, run, write_parquet, write_spec
+from killing import Request
+from logs import build, contents, rows_of, run, write_parquet
 
 from penstock_dataprep.histories import events, gather
 from penstock_dataprep.histories.windows import members
@@ -210,15 +209,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(note: str, tmp_path: Path) -> 
     files = write_parquet(table, tmp_path / "log", files=2, row_group_rows=rows)
     lists = {"history": {"key": "user_id", "columns": ["item_id"], "length": 50}}
     spec = document(files, BY_TIME, lists, output={"rows_per_block": 256})
-    path, out = write_spec(tmp_path / "spec.yaml", spec), tmp_path / "out"
-    command = [sys.executable, "-m", "penstock_dataprep.cli", "build", path, "--out", str(out)]
-    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(out.glob(f"log/.scratch/*/done/{note}/*")):
-        assert killed.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    killed.kill()
-    killed.wait()
+    out = tmp_path / "out"
+    assert Request(spec, out).run_until_there(f"log/.scratch/*/done/{note}/*.json") == -signal.SIGKILL
     assert not list(out.rglob("manifest.json"))
     assert contents(build(spec, out)) == contents(build(spec, tmp_path / "undisturbed"))

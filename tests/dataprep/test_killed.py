@@ -3,6 +3,7 @@
 import functools
 import random
 import resource
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from killing import Request, files, timed
+from killing import Request, files
 from logs import Built, build, plain_log, plain_spec, rich_log, rich_spec, write_parquet
 
 from penstock_dataprep.verify.dataset import verify
@@ -55,22 +56,26 @@ def test_a_build_killed_many_times_is_finished_to_the_same_bytes(document: Any, 
         older = plain_spec(write_parquet(plain_log(4_000, seed=4), tmp_path / "earlier"))
         parents = {place: build(older, place) for place in (tmp_path / "undisturbed", root)}
     undisturbed = Request(spec, tmp_path / "undisturbed", parents.get(tmp_path / "undisturbed"))
-    seconds = timed(undisturbed)
+    events = undisturbed.file_events(tmp_path / "events")
     root.mkdir(exist_ok=True)
     before = [held.path for held in published(str(root))]
     request = Request(spec, root, parents.get(root))
     moments = random.Random(1)
-    kills = 0
-    while kills < KILLS and request.run_for(moments.uniform(0.1, 0.7) * seconds) == -signal.SIGKILL:
-        kills += 1
-        assert [held.path for held in published(str(root))] == before
-        assert len(list(root.rglob("manifest.json"))) == len(before)
-    assert kills >= KILLS // 3
-    assert request.run() == 0
-    assert files(root) == files(undisturbed.root)
-    (made,) = (held for held in published(str(root)) if held.path not in before)
-    verify(made.manifest, made.path)
-    assert made.manifest.digest in {held.manifest.digest for held in published(str(undisturbed.root))}
+    codes: list[int] = []
+    while codes.count(-signal.SIGKILL) < KILLS or codes[-1] != 0:
+        codes.append(request.run_until(moments.randint(1, events)))
+        made = [held for held in published(str(root)) if held.path not in before]
+        assert len(list(root.rglob("manifest.json"))) == len(before) + len(made)
+        for held in made:
+            verify(held.manifest, held.path)
+            folder = Path(held.path).parent
+            assert files(folder) == files(undisturbed.root / folder.relative_to(root))
+            if codes[-1] == 0:
+                assert files(root) == files(undisturbed.root)
+            # Killed while it cleared away, a build has published already. The next one begins anew.
+            shutil.rmtree(folder)
+            shutil.rmtree(folder.parent / ".scratch", ignore_errors=True)
+    assert set(codes) == {0, -signal.SIGKILL}
 
 
 def small_disk(folder: Path) -> bool:

@@ -4,11 +4,11 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
+from killing import Request, files
 
 from penstock_dataprep.cli import main
 from penstock_dataprep.generate import generate
@@ -16,8 +16,7 @@ from penstock_dataprep.storage.files import is_whole
 from penstock_shared import load_manifest
 from penstock_shared.splits import Shard
 
-ROWS = 400_000
-DEADLINE_SECONDS = 120
+ROWS = 100_000
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "timestamp": {"role": "time"},
         },
         "split": {"by": "time", "test_fraction": 0.1},
-        "output": {"rows_per_block": 256},
+        "output": {"rows_per_block": 256, "shard_bytes": "100KB"},
     }
     path = folder / "spec.yaml"
     path.write_text(yaml.safe_dump(document))
@@ -45,16 +44,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     root = tmp_path_factory.mktemp("undisturbed")
     assert main(["build", str(spec), "--out", str(root)]) == 0
-    return content(root)
-
-
-def content(root: Path) -> dict[str, bytes]:
-    """Return the bytes of every file of the datasets under `root` but those that hold the time of the build."""
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file() and path.name not in ("manifest.json", "card.html")
-    }
+    return files(root)
 
 
 def start(spec: Path, root: Path) -> subprocess.Popen[bytes]:
@@ -62,32 +52,26 @@ def start(spec: Path, root: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def kill_once_noted(spec: Path, root: Path, notes: str) -> None:
-    """Start a build and kill it as soon as a scratch note matches `notes`."""
-    building = start(spec, root)
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not list(root.glob(f"resumed/.scratch/*/done/{notes}")):
-        assert building.poll() is None, building.communicate()[1].decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    building.send_signal(signal.SIGKILL)
-    building.communicate()
+def kill_once_noted(spec: Path, root: Path, step: str, count: int = 1) -> None:
+    """Start a build and have it killed as soon as it has noted so many finished pieces of a step."""
+    request = Request(yaml.safe_load(spec.read_text()), root)
+    assert request.run_until_there(f"resumed/.scratch/*/done/{step}/*.json", count) == -signal.SIGKILL
     assert not list(root.rglob("manifest.json"))
 
 
-@pytest.mark.parametrize("notes", ["read/*", "stage/*", "map/*", "write/*"])
+@pytest.mark.parametrize("step", ["read", "stage", "map", "write"])
 def test_a_killed_build_is_finished_to_the_same_bytes(
-    notes: str, spec: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    step: str, spec: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    kill_once_noted(spec, tmp_path, notes)
+    kill_once_noted(spec, tmp_path, step)
     assert main(["build", str(spec), "--out", str(tmp_path)]) == 0
-    assert content(tmp_path) == undisturbed
+    assert files(tmp_path) == undisturbed
 
 
 def test_whole_shards_are_kept_and_broken_ones_written_again(
     spec: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    kill_once_noted(spec, tmp_path, "write/*3.json")
+    kill_once_noted(spec, tmp_path, "write", 3)
     base = tmp_path / "resumed"
     noted = [json.loads(path.read_text())["shard"] for path in base.glob(".scratch/*/done/write/*.json")]
     assert len(noted) >= 2
@@ -100,7 +84,7 @@ def test_whole_shards_are_kept_and_broken_ones_written_again(
     written_at = {path: path.stat().st_mtime_ns for path in kept}
     assert main(["build", str(spec), "--out", str(tmp_path)]) == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == written_at
-    assert content(tmp_path) == undisturbed
+    assert files(tmp_path) == undisturbed
     assert not (base / ".scratch").exists()
 
 
@@ -112,6 +96,6 @@ def test_two_builds_of_one_version_do_not_meet(spec: Path, undisturbed: dict[str
     assert codes in ([0, 0], [0, 2])
     if codes == [0, 2]:
         assert any(b"another build of this version is running" in errors for _, errors in said)
-    assert content(tmp_path) == undisturbed
+    assert files(tmp_path) == undisturbed
     (manifest,) = tmp_path.rglob("manifest.json")
     assert load_manifest(manifest.read_bytes(), str(manifest)).accounting.read == ROWS

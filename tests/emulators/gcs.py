@@ -2,11 +2,7 @@
 
 import datetime
 import json
-import os
-import shutil
-import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from emulators.gcs_front import Front
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-BINARY = Path(os.environ.get("PENSTOCK_EMULATORS", REPOSITORY / ".emulators")) / "bin" / "fake-gcs-server"
-SECONDS_TO_START = 20
+from emulators.ports import held_ports, is_listened_on
+from patience import PATIENCE_SECONDS, wait_until
 
 
 @dataclass(frozen=True)
@@ -36,41 +30,38 @@ class Emulator:
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.front.url}/storage/v1/b?project=test", document, headers)
         # No proxy: the environment may name the front as one.
-        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).close()
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=PATIENCE_SECONDS).close()
         return f"gs://{name}"
 
 
-def find_binary() -> str | None:
-    """Return the path of fake-gcs-server, or None where `make emulators` has not made it."""
-    return str(BINARY) if BINARY.exists() else shutil.which("fake-gcs-server")
-
-
 @contextmanager
-def running(binary: str, folder: Path) -> Iterator[Emulator]:
+def running(environment: Path, folder: Path) -> Iterator[Emulator]:
     """Run an emulator that keeps its objects in memory until the block ends; `folder` takes certificate and log."""
     certificate, authority = make_certificate(folder)
     front = Front(str(certificate))
-    port = free_port()
-    front.backend = ("127.0.0.1", port)
-    command = [binary, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"]
-    with (folder / "emulator.log").open("wb") as log:
-        server = subprocess.Popen([*command, "-external-url", front.url], stdout=log, stderr=log)
-    try:
-        wait_for(port, server)
-        environment = {
-            "STORAGE_EMULATOR_HOST": front.url,
-            # What TensorFlow needs besides: a way to its fixed hosts, trust in them, and a token not to ask for.
-            "https_proxy": front.url,
-            "no_proxy": "127.0.0.1,localhost",
-            "CURL_CA_BUNDLE": str(authority),
-            "GOOGLE_AUTH_TOKEN_FOR_TESTING": "token",
-        }
-        yield Emulator(front, environment)
-    finally:
-        server.kill()
-        server.wait()
-        front.shutdown()
-        front.server_close()
+    with held_ports(1) as (port,):
+        front.backend = ("127.0.0.1", port)
+        command = [environment / "bin" / "fake-gcs-server", "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
+        with (folder / "emulator.log").open("wb") as log:
+            server = subprocess.Popen(
+                [*command, "-backend", "memory", "-external-url", front.url], stdout=log, stderr=log
+            )
+        try:
+            wait_until(lambda: is_listened_on(port), server)
+            settings = {
+                "STORAGE_EMULATOR_HOST": front.url,
+                # What TensorFlow needs besides: a way to its fixed hosts, trust in them, and a token not to ask for.
+                "https_proxy": front.url,
+                "no_proxy": "127.0.0.1,localhost",
+                "CURL_CA_BUNDLE": str(authority),
+                "GOOGLE_AUTH_TOKEN_FOR_TESTING": "token",
+            }
+            yield Emulator(front, settings)
+        finally:
+            server.kill()
+            server.wait()
+            front.shutdown()
+            front.server_close()
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
@@ -95,24 +86,3 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     both.write_bytes(private + alone)
     authority.write_bytes(alone)
     return both, authority
-
-
-def free_port() -> int:
-    """Return a port of the loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    """Wait until something listens on a port; raises TimeoutError."""
-    deadline = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError(f"{server.args}: nothing listens on port {port} after {SECONDS_TO_START} s")

@@ -41,7 +41,10 @@ ERRORS = {
 
 
 class Front(ThreadingHTTPServer):
-    """Relay requests to the emulator at `backend`, which is set once it is known."""
+    """Relay requests to the emulator at `backend`, which is set once it is known.
+
+    `requests` are all that came, `relayed` those that the emulator has answered.
+    """
 
     daemon_threads = True
     request_queue_size = 128
@@ -54,6 +57,7 @@ class Front(ThreadingHTTPServer):
         self.tls.load_cert_chain(certificate)
         self.rules: list[Rule] = []
         self.requests: list[Request] = []
+        self.relayed: list[Request] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -110,6 +114,7 @@ class Relay(BaseHTTPRequestHandler):
         with closing(http.client.HTTPConnection(*self.server.backend)) as upstream:
             upstream.request(self.command, self.path, body, headers)
             response = upstream.getresponse()
+            self.server.relayed.append(request)
             answered = dict(response.headers.items())
             if isinstance(self.connection, ssl.SSLSocket) and "Location" in answered:
                 answered["Location"] = answered["Location"].replace("http://", "https://", 1)

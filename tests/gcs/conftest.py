@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "dataprep"), str(TESTS / "training")]
+sys.path[:0] = [str(TESTS / "dataprep"), str(TESTS / "training")]
 
 from emulators import gcs  # noqa: E402
 
@@ -26,12 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gcs.Emulator]:
+def server(emulators: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[gcs.Emulator]:
     """Run an emulator."""
-    binary = gcs.find_binary()
-    if binary is None:
-        pytest.skip("no fake-gcs-server: make emulators builds it")
-    with gcs.running(binary, tmp_path_factory.mktemp("gcs")) as running:
+    with gcs.running(emulators, tmp_path_factory.mktemp("gcs")) as running:
         yield running
 
 

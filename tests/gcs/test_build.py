@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
@@ -16,12 +14,11 @@ import pytest
 from emulators.gcs import Emulator
 from emulators.gcs_front import Request
 from logs import build, plain_log, plain_spec, rich_log, rich_spec, run, write_parquet, write_spec
+from patience import PATIENCE_SECONDS, wait_until
 
 from penstock_dataprep.storage.buckets import UPLOAD_BYTES
 from penstock_dataprep.storage.files import exists, read_bytes, write_bytes
 from penstock_dataprep.versions import gc
-
-WAIT_SECONDS = 60
 
 
 def objects(folder: str) -> dict[str, bytes]:
@@ -123,24 +120,16 @@ def start(spec: str, out: str, machine: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_of_two_builds_that_race_one_publishes(emulator: Emulator, spec: str, bucket: str, tmp_path: Path) -> None:
     together = threading.Barrier(2)
 
     def hold_manifests(request: Request) -> None:
         if "ifGenerationMatch=0" in request.path:
-            together.wait(WAIT_SECONDS)
+            together.wait(PATIENCE_SECONDS)
 
     with emulator.front.rule(hold_manifests):
         racers = [start(spec, f"{bucket}/data", tmp_path / machine) for machine in ("one", "other")]
-        said = [racer.communicate(timeout=WAIT_SECONDS) for racer in racers]
+        said = [racer.communicate(timeout=PATIENCE_SECONDS) for racer in racers]
     assert sorted(racer.returncode for racer in racers) == [0, 2]
     ((_, refusal),) = (text for racer, text in zip(racers, said, strict=True) if racer.returncode == 2)
     assert "another build published this version first, with the same content" in refusal
@@ -154,25 +143,26 @@ def test_a_build_killed_while_it_uploads_leaves_nothing_to_read_and_goes_on(
 ) -> None:
     uploading, killed = threading.Event(), threading.Event()
 
-    def hold_second_shard(request: Request) -> None:
+    def hold_second_shard(request: Request) -> int | None:
         if request.name.endswith("00001-of-00002.tfrecord"):
             uploading.set()
-            killed.wait(WAIT_SECONDS)
+            killed.wait(PATIENCE_SECONDS)
+            return 503  # What hung in the front does not arrive any more.
+        return None
 
     with emulator.front.rule(hold_second_shard):
         victim = start(spec, f"{bucket}/data", tmp_path)
-        assert uploading.wait(WAIT_SECONDS), victim.communicate()
-        wait_until(lambda: any(tmp_path.rglob("done/write/000000.json")))  # The first shard is known to be finished.
+        # The first shard is known to be finished.
+        wait_until(lambda: uploading.is_set() and any(tmp_path.rglob("done/write/000000.json")), victim)
         victim.send_signal(signal.SIGKILL)
         victim.communicate()
         half = objects(f"{bucket}/data")
-        with emulator.front.rule(lambda request: 503):  # What hung in the front does not arrive any more.
-            killed.set()
+        killed.set()
     assert not [path for path in half if path.endswith(("manifest.json", "00001-of-00002.tfrecord"))]
     assert run("list", f"{bucket}/data") == 0
     with emulator.front.recorded() as requests:
         again = start(spec, f"{bucket}/data", tmp_path)
-        manifest = again.communicate(timeout=WAIT_SECONDS)[0].splitlines()[-1]
+        manifest = again.communicate(timeout=PATIENCE_SECONDS)[0].splitlines()[-1]
     assert data_of(objects(manifest.rpartition("/")[0])) == data_of(local)
     uploaded = {request.name.rpartition("data/")[2] for request in requests if request.name}
     assert any(path.endswith("train/00000-of-00002.tfrecord") for path in half)
@@ -188,7 +178,7 @@ write_bytes(sys.argv[1], (bytes(1 << 20) for _ in range(int(sys.argv[2]))))
 
 
 def test_an_object_appears_when_its_last_piece_has_arrived(emulator: Emulator, bucket: str) -> None:
-    path, second = f"{bucket}/large", threading.Event()
+    path, second, killed = f"{bucket}/large", threading.Event(), threading.Event()
     pieces = []
 
     def hold_second_piece(request: Request) -> None:
@@ -196,17 +186,19 @@ def test_an_object_appears_when_its_last_piece_has_arrived(emulator: Emulator, b
             pieces.append(request)
             if len(pieces) == 2:
                 second.set()
-                time.sleep(1)
+                killed.wait(PATIENCE_SECONDS)
 
     command = [sys.executable, "-W", "ignore", "-c", WRITE, path, str(2 * (UPLOAD_BYTES >> 20))]
     with emulator.front.rule(hold_second_piece):
         writer = subprocess.Popen(command)
-        assert second.wait(WAIT_SECONDS)
+        wait_until(second.is_set, writer)
         assert not exists(path)
         writer.kill()
         writer.wait()
         # The piece was whole when the writer died; without the end of the object it is nothing.
-        time.sleep(1.5)
+        relayed = len(emulator.front.relayed)
+        killed.set()
+        wait_until(lambda: pieces[1] in emulator.front.relayed[relayed:])
     assert not exists(path)
     subprocess.run(command, check=True)
     assert read_bytes(path) == bytes(2 * UPLOAD_BYTES)

@@ -15,12 +15,12 @@ import fsspec
 import pytest
 from emulators.gcs import Emulator
 from emulators.gcs_front import Request
+from patience import PATIENCE_SECONDS, wait_until
 from tiny_events import write_events
 
 from penstock_dataprep.storage.files import exists, read_bytes
 from penstock_dataprep.storage.find import glob
 
-WAIT_SECONDS = 120
 LARGEST_READ_BYTES = 256 << 10
 RECIPE = """
 task: retrieval
@@ -48,7 +48,7 @@ print(json.dumps(done))
 def train(*commands: list[str]) -> list[tuple[int, str, str]]:
     """Run commands of penstock-train in turn; return the exit code, output and errors of each."""
     line = [sys.executable, "-W", "ignore", "-c", COMMANDS, json.dumps(commands)]
-    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
+    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
     return [(code, out, err) for code, out, err in json.loads(done.stdout)]
 
 
@@ -79,18 +79,19 @@ def kill_at(name_end: str, emulator: Emulator, *commands: list[str]) -> None:
     def hold(request: Request) -> int | None:
         if request.name.endswith(name_end):
             reached.set()
-            killed.wait(WAIT_SECONDS)
+            killed.wait(PATIENCE_SECONDS)
             return 503
         return None
 
     with emulator.front.rule(hold):
         line = [sys.executable, "-W", "ignore", "-c", COMMANDS, json.dumps(commands)]
         victim = subprocess.Popen(line, stdout=subprocess.DEVNULL)
-        is_reached = reached.wait(WAIT_SECONDS)
-        victim.send_signal(signal.SIGKILL)
-        victim.wait()
-        killed.set()
-    assert is_reached
+        try:
+            wait_until(reached.is_set, victim)
+        finally:
+            victim.send_signal(signal.SIGKILL)
+            victim.wait()
+            killed.set()
 
 
 @pytest.mark.slow

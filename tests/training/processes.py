@@ -4,13 +4,12 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-SECONDS_TO_END = 200
+from patience import PATIENCE_SECONDS
 
 
 def start(log: Path, arguments: list[str], prepare: Callable[..., None] | None = None, *given: object) -> BaseProcess:
@@ -24,11 +23,11 @@ def start(log: Path, arguments: list[str], prepare: Callable[..., None] | None =
 
 def end_of(process: BaseProcess) -> int | None:
     """Wait for the end of a process and return its exit code, negative for the signal that killed it."""
-    process.join(SECONDS_TO_END)
+    process.join(PATIENCE_SECONDS)
     if process.exitcode is None:
         process.kill()
         process.join()
-        raise AssertionError(f"the process was still running after {SECONDS_TO_END} s")
+        raise AssertionError(f"the process was still running after {PATIENCE_SECONDS} s")
     return process.exitcode
 
 
@@ -79,15 +78,6 @@ def be_worker(index: int, ports: list[int], kill_step: int | None = None) -> Non
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
     if kill_step is not None:
         kill_after(kill_step)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    ports = [held.getsockname()[1] for held in sockets]
-    for held in sockets:
-        held.close()
-    return ports
 
 
 def terminate_in_call(step: int) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from processes import be_worker, end_of, free_ports, start
+from emulators.ports import held_ports
+from processes import be_worker, end_of, start
 
 from penstock_shared import UserMistake
 from penstock_training.commands.arguments import DEVICES
@@ -153,12 +154,12 @@ def test_two_workers_one_of_them_killed_come_to_the_bits_of_an_unbroken_run(
     arguments = ["fit", recipe, "--dataset", str(events), "--workdir", str(run), "--strategy", "multi-worker"]
 
     def work(kill_step: int | None) -> list[int | None]:
-        ports, logs = free_ports(2), [tmp_path / f"{number}.log" for number in range(2)]
-        workers = [
-            start(logs[number], arguments, be_worker, number, ports, kill_step if number else None)
-            for number in range(2)
-        ]
-        return [end_of(worker) for worker in workers]
+        with held_ports(2) as ports:
+            workers = [
+                start(tmp_path / f"{number}.log", arguments, be_worker, number, ports, kill_step if number else None)
+                for number in range(2)
+            ]
+            return [end_of(worker) for worker in workers]
 
     assert work(kill_step=27) == [1, -9], (tmp_path / "0.log").read_text()
     said = (tmp_path / "0.log").read_text()
