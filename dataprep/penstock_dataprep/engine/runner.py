@@ -15,6 +15,7 @@ from penstock_dataprep import pipeline
 from penstock_dataprep.engine import dataflow
 from penstock_dataprep.engine.memory import freeze_what_is_loaded
 from penstock_dataprep.engine.refusal import noted
+from penstock_dataprep.engine.workers import WATCH
 from penstock_dataprep.job import Job
 from penstock_dataprep.storage.files import exists
 from penstock_shared.errors import PenstockError, UserMistake
@@ -47,6 +48,7 @@ def run_job(job: Job, runner_flags: list[str]) -> None:
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     freeze_what_is_loaded()
     is_dataflow = dataflow.is_dataflow(job.runner)
+    WATCH.clear()
     try:
         with _flags(job, runner_flags) as flags, contextlib.redirect_stderr(io.StringIO()):
             planned = Pipeline(options=_options(flags))
@@ -57,7 +59,7 @@ def run_job(job: Job, runner_flags: list[str]) -> None:
         with contextlib.redirect_stderr(io.StringIO()):
             state = running.wait_until_finish()
     except Exception as fault:
-        raise noted(job) or (is_dataflow and dataflow.explain(fault)) or fault from None
+        raise noted(job) or WATCH.loss() or (is_dataflow and dataflow.explain(fault)) or fault from None
     if state not in (None, PipelineState.DONE):
         raise noted(job) or PenstockError(f"the runner ended the job as {state}; see its log")
     if not exists(job.manifest_path):
