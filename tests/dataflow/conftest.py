@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "dataprep"), str(TESTS / "bigquery")]
+sys.path[:0] = [str(TESTS / "dataprep"), str(TESTS / "bigquery")]
 
 from emulators import gcs  # noqa: E402
 from emulators.dataflow import Dataflow  # noqa: E402
@@ -38,13 +38,10 @@ def tables(emulators: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def bucket(emulators: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run Cloud Storage's emulator, point this process and those it starts to it, and return a bucket's URL."""
-    binary = gcs.find_binary()
-    if binary is None:
-        pytest.skip("no fake-gcs-server: make emulators builds it")
     folder = tmp_path_factory.mktemp("gcs")
-    with gcs.running(binary, folder) as running, pytest.MonkeyPatch.context() as patch:
+    with gcs.running(emulators, folder) as running, pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", running.front.url)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         yield running.make_bucket("dataflow")

@@ -20,12 +20,12 @@ import pytest
 from emulator import Emulator
 from emulators.dataflow import Dataflow
 from logs import PLAIN_COLUMNS, plain_log, plain_spec, run, write_parquet, write_spec
+from patience import PATIENCE_SECONDS
 from test_read import bigquery_spec
 
 from penstock_dataprep.storage.files import read_bytes
 from penstock_shared.manifest import load_manifest
 
-SECONDS = 300
 DAYS, ROWS_A_DAY = 3, 500
 CLI = ["-W", "ignore", "-m", "penstock_dataprep.cli"]
 # Many commands in one process, since Beam takes seconds to start.
@@ -87,7 +87,7 @@ def builds(
         started[name] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     done = {}
     for name, process in started.items():
-        out, err = process.communicate(timeout=SECONDS)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
         done[name] = subprocess.CompletedProcess(process.args, process.returncode, out, err)
     return done
 
@@ -171,7 +171,7 @@ def answers(dataflow: Dataflow, commands: list[list[str]]) -> list[list[Any]]:
         capture_output=True,
         text=True,
         env=environment,
-        timeout=SECONDS,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
