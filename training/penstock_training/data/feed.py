@@ -44,6 +44,7 @@ PARALLEL_BLOCKS = 4
 PARALLEL_REMOTE_BLOCKS = 32
 PARALLEL_WINDOWS = 3
 PREFETCHED_BATCHES = 8
+PLACES = (*[tf.TensorSpec([None], tf.int64)] * 3, *[tf.TensorSpec([None], tf.int32)] * 3)
 
 
 class Feed:
@@ -67,6 +68,8 @@ class Feed:
         self._manifest = manifest
         self._layouts, self._layout_of_shard = distinct_layouts([manifest.features_of(shard) for shard in shards])
         chosen = tuple(feature for feature in manifest.features if feature.name in feature_names)
+        # Traced once for what shapes it, not for each epoch.
+        self._pipeline = functools.cache(self._new_pipeline)
         self._packing = Packing.of_features(chosen, longest_list, _triples(manifest.layout.kind, self._layouts))
 
     def training_batches(
@@ -83,26 +86,9 @@ class Feed:
         window, skip_batches = start_of_step(rows_per_window, lane_batch_rows, first_step)
         blocks = self.blocks.take(epoch_order(len(self.blocks.rows), seed, epoch))
         ranges = window_ranges(share.lanes, lanes, int(blocks.rows.sum()), rows_per_window, window)
-        key = tf.constant(window_seed(seed, epoch), tf.int32)
-
-        @tf.autograph.experimental.do_not_convert
-        def permute(window: tf.Tensor, packed: Packed) -> dict[str, tf.Tensor]:
-            rows = tf.shape(next(iter(packed.values())))[0] // len(share.lanes)
-            orders = [
-                tf.random.experimental.stateless_shuffle(tf.range(rows), key ^ tf.stack([window, lane]), alg="philox")
-                for lane in share.lanes
-            ]
-            unpacked = self._permute(share_order(orders, share, lane_batch_rows), packed)
-            return _as_rows(unpacked, share.rows)
-
-        windows = self._packed_rows(cut(blocks, *ranges)).rebatch(len(share.lanes) * rows_per_window)
-        numbers = tf.data.Dataset.range(window, window + len(blocks.rows) + 1, output_type=tf.int32)
-        permuted = tf.data.Dataset.zip((numbers, windows)).map(
-            permute, num_parallel_calls=PARALLEL_WINDOWS, deterministic=True
-        )
-        # Unlike unbatch, slices share the window's memory.
-        batches = permuted.flat_map(tf.data.Dataset.from_tensor_slices)
-        return batches.skip(skip_batches).prefetch(PREFETCHED_BATCHES).with_options(_options())
+        numbers = (window, window + len(blocks.rows) + 1)
+        make = self._pipeline(share, lane_batch_rows, rows_per_window)
+        return make(_places(cut(blocks, *ranges)), numbers, window_seed(seed, epoch), skip_batches)
 
     def evaluation_batches(self, host: Host = ONE_HOST) -> tf.data.Dataset:
         """Return a host's rows, each once, in the shards' order; WEIGHT is 0 on rows that only fill up batches.
@@ -129,7 +115,7 @@ class Feed:
 
         first, end = evaluation_range(host, rows)
         pieces = cut(self.blocks, np.array([first]), np.array([end]))
-        batches = self._packed_rows(pieces).rebatch(batch_rows)
+        batches = self._packed_rows(_places(pieces)).rebatch(batch_rows)
         # A host may have one row less than another, and so one batch less, or none.
         nothing = tf.nest.map_structure(
             lambda spec: tf.zeros([size or 0 for size in spec.shape], spec.dtype), batches.element_spec
@@ -137,6 +123,36 @@ class Feed:
         whole = batches.concatenate(tf.data.Dataset.from_tensors(nothing).repeat()).take(steps)
         padded = whole.map(pad, num_parallel_calls=PARALLEL_WINDOWS, deterministic=True)
         return padded.prefetch(PREFETCHED_BATCHES).with_options(_options())
+
+    def _new_pipeline(self, share: Share, lane_batch_rows: int, rows_per_window: int) -> Callable[..., tf.data.Dataset]:
+        """Return a function from an epoch's places, range of windows, key and batches to pass over to its batches."""
+
+        def batches(
+            places: tuple[tf.Tensor, ...], numbers: tuple[tf.Tensor, tf.Tensor], key: tf.Tensor, skip: tf.Tensor
+        ) -> tf.data.Dataset:
+            @tf.autograph.experimental.do_not_convert
+            def permute(window: tf.Tensor, packed: Packed) -> dict[str, tf.Tensor]:
+                rows = tf.shape(next(iter(packed.values())))[0] // len(share.lanes)
+                orders = [
+                    tf.random.experimental.stateless_shuffle(
+                        tf.range(rows), key ^ tf.stack([window, lane]), alg="philox"
+                    )
+                    for lane in share.lanes
+                ]
+                unpacked = self._permute(share_order(orders, share, lane_batch_rows), packed)
+                return _as_rows(unpacked, share.rows)
+
+            windows = self._packed_rows(places).rebatch(len(share.lanes) * rows_per_window)
+            numbered = tf.data.Dataset.zip((tf.data.Dataset.range(*numbers, output_type=tf.int32), windows))
+            permuted = numbered.map(permute, num_parallel_calls=PARALLEL_WINDOWS, deterministic=True)
+            # Unlike unbatch, slices share the window's memory.
+            cut_up = permuted.flat_map(tf.data.Dataset.from_tensor_slices)
+            return cut_up.skip(skip).prefetch(PREFETCHED_BATCHES).with_options(_options())
+
+        number = tf.TensorSpec([], tf.int64)
+        signature = (PLACES, (number, number), tf.TensorSpec([2], tf.int32), number)
+        held: Callable[..., tf.data.Dataset] = tf.function(batches, signature, autograph=False)
+        return held
 
     @functools.cached_property
     def _permute(self) -> Callable[[tf.Tensor, Packed], dict[str, tf.Tensor]]:
@@ -148,20 +164,15 @@ class Feed:
         # One function for all epochs, so that it is compiled once for each size of window.
         return compiled(permute)
 
-    def _packed_rows(self, pieces: Pieces) -> tf.data.Dataset:
-        blocks = pieces.blocks
-        places = tf.data.Dataset.from_tensor_slices(
-            (
-                *(blocks.shards, blocks.offsets, blocks.bytes),
-                *(column.astype(np.int32) for column in (blocks.rows, pieces.skip, pieces.keep)),
-            )
-        )
-        return places.map(self._read, num_parallel_calls=self._parallel_blocks, deterministic=True)
+    def _packed_rows(self, places: tuple[tf.Tensor, ...]) -> tf.data.Dataset:
+        read = tf.data.Dataset.from_tensor_slices(places)
+        return read.map(self._read, num_parallel_calls=self._parallel_blocks, deterministic=True)
 
     @functools.cached_property
     def _read(self) -> Callable[..., Packed]:
         """Return a function that reads some rows of a block; it is traced once, not for each epoch."""
-        paths, layouts = tf.constant(self._paths), tf.constant(self._layout_of_shard)
+        with tf.init_scope():  # whichever pipeline asks first
+            paths, layouts = tf.constant(self._paths), tf.constant(self._layout_of_shard)
 
         def read(
             shard: tf.Tensor, offset: tf.Tensor, size: tf.Tensor, rows: tf.Tensor, skip: tf.Tensor, keep: tf.Tensor
@@ -181,6 +192,13 @@ class Feed:
         decoded = DECODERS[kind](records, features, rows, where)
         widened = [widen(values, whole, kind) for values, whole in zip(decoded, self._manifest.features, strict=True)]
         return self._packing.pack({feature.name: held for feature, held in zip(features, widened, strict=True)})
+
+
+def _places(pieces: Pieces) -> tuple[np.ndarray, ...]:
+    """Return where to read pieces, arrays with the types of PLACES, as `Feed._read` takes them one by one."""
+    blocks = pieces.blocks
+    wide = (blocks.shards, blocks.offsets, blocks.bytes)
+    return (*wide, *(column.astype(np.int32) for column in (blocks.rows, pieces.skip, pieces.keep)))
 
 
 def share_order(orders: list[tf.Tensor], share: Share, lane_batch_rows: int) -> tf.Tensor:
