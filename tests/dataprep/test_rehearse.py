@@ -1,5 +1,6 @@
 """Rehearse from a generated log to a recommendation, with the real trainer, and say which step fails."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -72,6 +73,9 @@ def test_the_step_that_fails_says_so_in_its_own_words(
     assert "training.batch_rows is 1000000, but split train has" in printed.err
     assert "Traceback" not in printed.err
     assert printed.out.splitlines()[-1].startswith("verify")
+    explodes = ("--set", "optimizer.embeddings.learning_rate=1.0e+30")
+    assert run("rehearse", spec, "--recipe", recipe, "--rows", "500", *explodes) == 4
+    assert re.match("penstock-data: step fit failed: penstock-train: .*lower optimizer", capsys.readouterr().err)
     document = yaml.safe_load(Path(spec).read_text())
     strict = write_spec(tmp_path / "strict.yaml", changed(document, "columns.rating.range", [4, 5]))
     assert run("rehearse", strict, "--recipe", recipe, "--rows", "500") == 3

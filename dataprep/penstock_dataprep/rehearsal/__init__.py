@@ -9,15 +9,14 @@ from pathlib import Path
 from penstock_dataprep.build import build
 from penstock_dataprep.plan import plan
 from penstock_dataprep.rehearsal.sample import Sample, take_sample
-from penstock_dataprep.rehearsal.trainer import find_trainer, run_trainer
+from penstock_dataprep.rehearsal.trainer import COMMAND, find_trainer, run_trainer
 from penstock_dataprep.spec.spec import Spec
 from penstock_dataprep.storage.files import read_bytes
 from penstock_dataprep.verify.dataset import verify
-from penstock_shared.errors import DataRefused, PenstockError, UserMistake
+from penstock_shared.errors import PenstockError, UserMistake
 from penstock_shared.manifest import load_manifest
 
 ITEMS = 10
-ERRORS: dict[int, type[PenstockError]] = {2: UserMistake, 3: DataRefused}
 LINES_SHOWN = 12  # of what a program says that ended badly
 
 Say = Callable[[str], None]
@@ -78,9 +77,22 @@ def _train(trainer: str, name: str, arguments: list[str], folder: Path) -> str:
     done = run_trainer(trainer, [name, *arguments])
     (folder / f"{name}.log").write_text(done.stdout + done.stderr)
     if done.returncode:
-        said = "\n".join(done.stderr.strip().splitlines()[-LINES_SHOWN:])
-        raise ERRORS.get(done.returncode, PenstockError)(said or f"it ended with exit code {done.returncode}")
+        # Of a program that a signal ended the code is negative, which no program can end with.
+        raise _failed(_reason(done.stderr) or f"it ended with exit code {done.returncode}", max(1, done.returncode))
     return done.stdout
+
+
+def _reason(said: str) -> str:
+    """Return what a program said of its failure: from its own error on, or else its last lines."""
+    lines = said.strip().splitlines()
+    errors = [at for at, line in enumerate(lines) if line.startswith(f"{COMMAND}: ")]
+    return "\n".join(lines[errors[-1] :] if errors else lines[-LINES_SHOWN:])
+
+
+def _failed(message: str, exit_code: int) -> PenstockError:
+    fault = PenstockError(message)
+    fault.exit_code = exit_code
+    return fault
 
 
 @contextlib.contextmanager
@@ -91,7 +103,7 @@ def _step(name: str, say: Say) -> Iterator[list[str]]:
     try:
         yield made
     except PenstockError as fault:
-        raise type(fault)(f"step {name} failed: {fault}") from None
+        raise _failed(f"step {name} failed: {fault}", fault.exit_code) from None
     say(f"{name:<10}{time.monotonic() - started:6.1f} s  {'; '.join(filter(None, made))}".rstrip())
 
 
