@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from emulator import DATASET, Emulator
 from front import Front
-from logs import left_behind, plain_log, run, write_spec
+from logs import build, left_behind, plain_log, run, write_spec
 from test_read import bigquery_spec
 
 ROWS = 3000
@@ -57,6 +57,22 @@ def test_a_query_is_dry_run_and_not_run(
     assert plan["estimates"][0]["how"].startswith("not known before the query runs")
     assert any("nothing was sampled" in warning for warning in plan["warnings"])
     assert {"cost of the query", "cost of reading BigQuery"} <= plan["values"].keys()
+    (how,) = (line["how"] for line in plan["estimates"] if line["name"] == "vocabulary user_id")
+    assert how == "not known, for nothing was sampled, so taken as none"
+
+
+def test_of_a_query_whose_result_is_kept_rows_are_sampled(
+    front: Front, table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = f"SELECT user_id, timestamp FROM `{table}` WHERE user_id > 0"
+    columns = {"user_id": {"role": "user", "vocabulary": {}}, "timestamp": {"role": "time"}}
+    document = bigquery_spec("", columns, bigquery={"query": query, "dataset": DATASET})
+    built = build(document, tmp_path)
+    plan = planned(document, tmp_path, capsys)
+    assert plan["values"]["rows read"] == built.manifest.accounting.read
+    assert plan["values"]["vocabulary user_id"] == built.manifest.vocabularies["user_id"].tokens > 150
+    assert f"{built.manifest.accounting.read:,} rows were read as a sample" in plan["checks"]
+    assert not any("nothing was sampled" in warning for warning in plan["warnings"])
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from google.cloud.bigquery import SchemaField, Table
 from logs import left_behind, plain_log, run, write_spec
 from test_read import bigquery_spec
 
+from penstock_dataprep.sources.bigquery.volatile import volatile
 from penstock_dataprep.spec.spec import load_spec
 from penstock_shared.errors import UserMistake
 
@@ -46,6 +47,8 @@ def refused(document: dict, out: Path, capsys: pytest.CaptureFixture[str]) -> st
         ({"table": "{table}", "where": "nope > 3"}, "source.bigquery: .* where nope > 3"),
         ({"query": "SELECT user_id FROM shop.nowhere", "dataset": DATASET}, "source.bigquery.query: the query: not fo"),
         ({"query": "SELECT FROM WHERE", "dataset": DATASET}, "source.bigquery.query: the query: BigQuery refused it"),
+        ({"query": "SELECT RAND() AS x", "dataset": DATASET}, "source.bigquery.query: RAND gives other rows each time"),
+        ({"table": "{table}", "where": "day > CURRENT_DATE()"}, "source.bigquery.where: CURRENT_DATE gives other rows"),
     ],
 )
 def test_what_is_not_there(
@@ -54,6 +57,22 @@ def test_what_is_not_there(
     source = {key: value.replace("{table}", table) for key, value in source.items()}
     said = refused(bigquery_spec(table, COLUMNS, bigquery=source), tmp_path, capsys)
     assert re.search(message, said), said
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("SELECT * FROM t WHERE day > DATE_SUB(CURRENT_DATE(), INTERVAL 7 DAY)", "CURRENT_DATE"),
+        ("SELECT * FROM t FOR SYSTEM_TIME AS OF current_timestamp", "CURRENT_TIMESTAMP"),
+        ("SELECT * FROM t WHERE rand () < 0.1", "RAND"),
+        ("SELECT * FROM t TABLESAMPLE SYSTEM (10 PERCENT)", "TABLESAMPLE"),
+        ("SELECT 'it\\'s CURRENT_DATE', \"RAND()\", `current_date` -- RAND()\nFROM t # TABLESAMPLE", None),
+        ("SELECT rand, current_dates /* RAND()\n */ FROM grand", None),
+        ("SELECT '''a 'b' RAND()''' FROM t WHERE CURRENT_TIME < x", "CURRENT_TIME"),
+    ],
+)
+def test_a_query_that_gives_other_rows_each_time_is_told_from_others(query: str, expected: str | None) -> None:
+    assert volatile(query) == expected
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,10 @@ def estimate(
 ) -> Size:
     """Return the size of the dataset of `rows` rows read; without a sample, columns are taken to be 4 bytes wide."""
     valid = rows * sampled.valid_share
+    valid_from = f"{rows:,.0f} x {sampled.valid_share:.4f} valid of {sampled.rows:,} sampled"
     lines = [
         Line("rows read", rows, "rows", rows_from),
-        Line("rows valid", valid, "rows", f"{rows:,.0f} x {sampled.valid_share:.4f} valid of {sampled.rows:,} sampled"),
+        Line("rows valid", valid, "rows", valid_from if sampled.rows else "all: nothing was sampled"),
     ]
     tokens: dict[str, float] = {}
     vocabulary_bytes = 0.0
@@ -119,7 +120,9 @@ def estimate(
 def _vocabulary(name: str, rules: VocabularySpec, sampled: Sampled, rows: float) -> tuple[float, list[Line]]:
     if rules.encoding == "hash":
         return 0.0, [Line(f"vocabulary {name}", rules.oov_buckets, "buckets", "encoding: hash keeps no tokens")]
-    seen, of = sampled.tokens.get(name, Tokens()), max(1, sampled.rows)
+    if not sampled.rows:
+        return 0.0, [Line(f"vocabulary {name}", 0.0, "tokens", "not known, for nothing was sampled, so taken as none")]
+    seen, of = sampled.tokens.get(name, Tokens()), sampled.rows
     found, most = distinct_in(seen, of, rows), distinct_at_most(seen, of, rows)
     how = f"{seen.distinct:,} in the sample, {seen.once:,} of them once"
     if rows > sampled.rows:

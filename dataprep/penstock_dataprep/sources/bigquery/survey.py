@@ -57,7 +57,7 @@ def survey_query(client: bigquery.Client, query: str, result: str, columns: list
                 f"source.bigquery.dataset: lies in {dataset.location}, but the {what} in {place}; BigQuery writes the "
                 "result of a query where its tables are: name a dataset there"
             )
-    kept = _kept(client, result)
+    kept = kept_result(client, result)
     rows: int | None
     if kept is not None:
         rows, rows_from = kept.num_rows or 0, f"counted in {result}, where an earlier run kept the result"
@@ -100,7 +100,8 @@ def sample_table(reader: BigQueryReadClient, request: Request, rows: int) -> Ite
             raise explain(fault, PLACE, request.table) from None
 
 
-def _kept(client: bigquery.Client, result: str) -> bigquery.Table | None:
+def kept_result(client: bigquery.Client, result: str) -> bigquery.Table | None:
+    """Return the table with a query's result, None where no earlier run kept it."""
     try:
         return client.get_table(result)
     except exceptions.NotFound:

@@ -19,8 +19,9 @@ from penstock_dataprep.sources.bigquery.query import dry_run, materialise, resul
 from penstock_dataprep.sources.bigquery.ranges import TableRange, cut, restrict
 from penstock_dataprep.sources.bigquery.session import PLACE, Request, check_readable, read_share
 from penstock_dataprep.sources.bigquery.share import Share
-from penstock_dataprep.sources.bigquery.survey import sample_table, survey_query, survey_table
+from penstock_dataprep.sources.bigquery.survey import kept_result, sample_table, survey_query, survey_table
 from penstock_dataprep.sources.bigquery.tracker import Claims, ShareTracker
+from penstock_dataprep.sources.bigquery.volatile import check_steady
 from penstock_dataprep.sources.survey import Survey
 from penstock_dataprep.spec.source import BigQuerySpec
 from penstock_dataprep.spec.spec import Spec
@@ -127,7 +128,8 @@ class TableOrigin:
 
     def sample(self, columns: list[str], rows: int) -> Iterator[SourceBatch]:
         """Yield the first rows of the streams of a session; none of a query whose result is not kept yet."""
-        if self.source.query is None or self.pin is not None:
+        client = rest_client(self.source.billing_project)
+        if self.source.query is None or self.pin is not None or kept_result(client, self.table) is not None:
             yield from sample_table(read_client(), self._request(columns, self.source.where or ""), rows)
 
     def entry(self, rows: int, types: dict[str, str]) -> Source:
@@ -166,6 +168,7 @@ def find(spec: Spec) -> tuple[TableOrigin, list[Schema]]:
     """Find the table or query of a spec's source, and check that the columns taken of it can be read."""
     held = spec.source.bigquery
     assert held is not None
+    check_steady(held)
     client = rest_client(held.billing_project)
     if held.query is not None:
         fields, state = dry_run(client, held.query)
