@@ -9,15 +9,18 @@ tutorial's options (no logQ, accidental hits not masked), once with our defaults
 vectors of 32, batches of 8192 and with the same number of ids. Whole epochs are timed, in turn; before that, one epoch
 of each builds graphs and fills the alternative's cache.
 
-What bounds ours is told from parts of a step, each measured by itself on a held batch, beside the dense product of all
-rows by all columns and a bare step around it (product, softmax, both products of the gradient). A batch repeats items,
-so that ours multiplies by fewer columns than the batch has rows.
+What bounds ours is told from parts of a step, each measured by itself on a held batch right after an epoch, beside the
+dense product of all rows by all columns and a bare step around it (product, softmax, both products of the gradient). A
+batch repeats items, so that ours multiplies by fewer columns than the batch has rows. What is left of a step when its
+parts are taken off is reckoned from measurements that follow each other, and told with its quartiles; where they do not
+lie above zero, other work on the machine was louder than it.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +42,7 @@ from penstock_training.recipe import parse_recipe
 
 BATCH_ROWS, DIMENSION = 8192, 32
 STEPS_PER_CALL = 50
-REPEATS = 20
+REPEATS = 10
 TARGET = 2
 SPEC = """
 name: bench
@@ -135,19 +138,25 @@ def our_epoch(ours: Run) -> Callable[[], int]:
     return epoch
 
 
-def milliseconds(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the median times of calls that take turns, after one round to warm up."""
+def milliseconds(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Return the times of calls that take turns, REPEATS of each after one round to warm up."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(REPEATS + 1):
         for name, call in calls.items():
             started = time.perf_counter()
             call()
-            times[name].append(time.perf_counter() - started)
-    return {name: 1000 * statistics.median(found[1:]) for name, found in times.items()}
+            times[name].append(1000 * (time.perf_counter() - started))
+    return {name: found[1:] for name, found in times.items()}
 
 
-def parts_of_a_step(ours: Run) -> dict[str, float]:
-    """Return the milliseconds of what a step consists of, each by itself, on one batch; it spoils the model."""
+def told(differences: list[float]) -> str:
+    """Return the median of differences in milliseconds with their quartiles, or that noise hides it."""
+    low, middle, high = statistics.quantiles(differences, n=4, method="inclusive")
+    return f"{middle:.0f} ({low:.0f} to {high:.0f})" if low > 0 else f"within noise ({low:.0f} to {high:.0f})"
+
+
+def parts_of_a_step(ours: Run) -> dict[str, Callable[[], object]]:
+    """Return calls that do a step and what it consists of, each by itself, on one batch; they spoil the model."""
     trainer, model, recipe = ours.trainer, ours.trainer.model, ours.recipe
     batch = next(iter(ours.feed.training_batches(1, 0, 0, recipe.training.window_blocks)))
     users, items = batch[ours.inputs.user.name], batch[ours.inputs.item.name]
@@ -169,7 +178,15 @@ def parts_of_a_step(ours: Run) -> dict[str, float]:
             rows = tf.zeros([BATCH_ROWS, table.shape[1]])
             trainer.row_optimizer.apply(table, tf.IndexedSlices(rows, ids), tf.constant(0, tf.int64))
 
-    return milliseconds({"step": lambda: trainer.run(held, 1), "softmax": softmax, "optimiser": update})
+    return {"step": lambda: trainer.run(held, 1), "softmax": softmax, "optimiser": update}
+
+
+def add_parts(parts: dict[str, list[float]], times: dict[str, list[float]], epoch_step: float) -> None:
+    """Add the times of a round, the rest of each step, and what a step of the epoch before took beyond a held batch."""
+    for name, found in times.items():
+        parts[name] += found
+    parts["rest"] += [step - softmax - optimiser for step, softmax, optimiser in zip(*times.values(), strict=True)]
+    parts["input"].append(epoch_step - statistics.median(times["step"]))
 
 
 def floor(rows: int) -> dict[str, float]:
@@ -185,7 +202,7 @@ def floor(rows: int) -> dict[str, float]:
         shares = tf.nn.softmax(product())
         return tf.matmul(shares, candidates), tf.matmul(shares, queries, transpose_a=True)
 
-    return milliseconds({"product": product, "bare softmax step": step})
+    return {name: statistics.median(times) for name, times in milliseconds({"product": product, "step": step}).items()}
 
 
 def main() -> None:
@@ -194,8 +211,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=200_000)
     parser.add_argument("--items", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="at least 2, to tell what is noise")
     flags = parser.parse_args()
+    if flags.rounds < 2:
+        parser.error(f"--rounds: found {flags.rounds}, expected at least 2")
     with tempfile.TemporaryDirectory() as folder:
         manifest, log = make_data(Path(folder), flags.rows, flags.users, flags.items)
         # As fit does; on processors the alternative is as fast with it as without.
@@ -204,31 +223,32 @@ def main() -> None:
         epochs = {"TFRS tutorial": tutorial_epoch(log)} | {name: our_epoch(ours) for name, ours in runs.items()}
         for epoch in epochs.values():
             epoch()
+        calls = {name: parts_of_a_step(ours) for name, ours in runs.items()}
+        parts: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in runs}
         rates: dict[str, list[float]] = {name: [] for name in epochs}
         for number in range(flags.rounds):
             for name, epoch in epochs.items():
                 started = time.perf_counter()
                 rates[name].append(epoch() / (time.perf_counter() - started))
+                if name in runs:
+                    add_parts(parts[name], milliseconds(calls[name]), 1000 * BATCH_ROWS / rates[name][-1])
             shown = ", ".join(f"{name} {rate[-1]:,.0f}" for name, rate in rates.items())
             print(f"round {number}, examples/s: {shown}", flush=True)
         medians = {name: statistics.median(rate) for name, rate in rates.items()}
         print(f"{len(log['user_id']):,} training rows, {flags.users:,} users, {flags.items:,} items at most")
         for name, rate in medians.items():
             print(f"{name:28s} {rate:10,.0f} examples/s {rate / medians['TFRS tutorial']:6.2f} x (target: {TARGET})")
-        for name, ours in runs.items():
-            parts = parts_of_a_step(ours)
-            epoch_step = 1000 * BATCH_ROWS / medians[name]
-            rest = parts["step"] - parts["softmax"] - parts["optimiser"]
+        for name, times in parts.items():
+            step, softmax, optimiser = (statistics.median(times[part]) for part in ("step", "softmax", "optimiser"))
             print(
-                f"{name}: a step of an epoch {epoch_step:.0f} ms: on a held batch {parts['step']:.0f} "
-                f"(softmax {parts['softmax']:.0f}, optimiser {parts['optimiser']:.0f}, rest {rest:.0f}), "
-                f"input and the start of the epoch {epoch_step - parts['step']:.0f}"
+                f"{name}, ms: a step of an epoch {1000 * BATCH_ROWS / medians[name]:.0f}: on a held batch {step:.0f} "
+                f"(softmax {softmax:.0f}, optimiser {optimiser:.0f}, rest {told(times['rest'])}), "
+                f"input and the start of the epoch {told(times['input'])}"
             )
         times = floor(BATCH_ROWS)
         rate = 2 * BATCH_ROWS**2 * DIMENSION / times["product"] / 1e6
         print(
-            f"dense: product {times['product']:.0f} ms ({rate:.0f} GFLOP/s), "
-            f"bare softmax step {times['bare softmax step']:.0f} ms"
+            f"dense: product {times['product']:.0f} ms ({rate:.0f} GFLOP/s), bare softmax step {times['step']:.0f} ms"
         )
 
 
