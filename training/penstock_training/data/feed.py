@@ -59,7 +59,7 @@ class Feed:
         longest_list: int | None = None,
     ) -> None:
         """Read the split's block index; `feature_names` are the features that batches hold."""
-        manifest = dataset.manifest
+        self.dataset, manifest = dataset, dataset.manifest
         self.blocks = dataset.block_table(split_name)
         self.batch_rows = batch_rows
         self._parallel_blocks = PARALLEL_REMOTE_BLOCKS if is_remote(dataset.folder) else PARALLEL_BLOCKS

@@ -19,6 +19,8 @@ class Placement:
     host: Host = ONE_HOST
     # Tables of so many rows and more lie with embedding cores, where there are any.
     least_rows_on_cores: int | None = None
+    # Where these are SparseCores, how many of them a chip has.
+    sparse_cores_per_chip: int = 0
 
     @property
     def replicas(self) -> int:

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,6 +13,8 @@ from penstock_training.tpu.stand_in import LEAST_ROWS_ON_CORES
 
 VARIABLE = "TPU_NAME"
 THIS_MACHINE = "local"
+# What TensorFlow takes where a TPU does not say how many SparseCores a chip has.
+UNTOLD_CORES = 4
 
 
 def tpu(replicas: int | None) -> Placement:
@@ -39,10 +42,16 @@ def tpu(replicas: int | None) -> Placement:
         raise UserMistake(
             f"--strategy tpu: the TPU has {strategy.extended.num_hosts} hosts, expected one; take a slice of one host"
         )
-    cores = tf.tpu.experimental.HardwareFeature.EmbeddingFeature
-    if strategy.extended.tpu_hardware_feature.embedding_feature == cores.V1:
+    return with_cores(strategy, strategy.extended.tpu_hardware_feature)
+
+
+def with_cores(strategy: tf.distribute.TPUStrategy, hardware: Any) -> Placement:
+    """Return the placement on chips with the embedding cores that TensorFlow's HardwareFeature says they have."""
+    kinds = tf.tpu.experimental.HardwareFeature.EmbeddingFeature
+    if hardware.embedding_feature == kinds.V1:
         return Placement(strategy, least_rows_on_cores=LEAST_ROWS_ON_CORES)
-    print(
-        "--strategy tpu: no embedding cores of the first kind here; all tables are copied to each chip", file=sys.stderr
-    )
+    if hardware.embedding_feature == kinds.V2:
+        cores = hardware.num_embedding_devices_per_chip or UNTOLD_CORES
+        return Placement(strategy, least_rows_on_cores=LEAST_ROWS_ON_CORES, sparse_cores_per_chip=cores)
+    print("--strategy tpu: no embedding cores here; all tables are copied to each chip", file=sys.stderr)
     return Placement(strategy, least_rows_on_cores=sys.maxsize)

@@ -24,13 +24,16 @@ def name_lookups(asked: list[tuple[CoreTable, int]]) -> list[Lookup]:
     return [Lookup(f"{table_key(table)}.{number}", table, ids) for number, (table, ids) in enumerate(asked)]
 
 
-def feature_configs(lookups: list[Lookup]) -> dict[str, Any]:
-    """Return the FeatureConfig of each lookup by name: flat ids, each answered by its row."""
+def feature_configs(lookups: list[Lookup], blank: bool = False) -> dict[str, Any]:
+    """Return the FeatureConfig of each lookup by name: flat ids, each answered by its row.
+
+    Tables start from their initial rows, or where `blank` from zeros.
+    """
     tables = {
         table_key(lookup.table): tf.tpu.experimental.embedding.TableConfig(
             vocabulary_size=lookup.table.shape[0],
             dim=lookup.table.shape[1],
-            initializer=_initializer(lookup.table.initial),
+            initializer=_zeros if blank else _initializer(lookup.table.initial),
             combiner="sum",
             name=table_key(lookup.table),
         )
@@ -53,6 +56,10 @@ def input_options() -> tf.distribute.InputOptions:
         experimental_fetch_to_device=False,
         experimental_replication_mode=tf.distribute.InputReplicationMode.PER_WORKER,
     )
+
+
+def _zeros(shape: Any, dtype: tf.DType = tf.float32, shard_info: Any = None) -> tf.Tensor:
+    return tf.zeros(shape if shard_info is None else shard_info.shape, dtype)
 
 
 def _initializer(initial: Callable[[], tf.Tensor]) -> Callable[..., tf.Tensor]:

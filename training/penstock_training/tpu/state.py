@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
 from penstock_training.fitting.state import State
+from penstock_training.tpu.shards import on_sparse_cores, pull_layer, push_layer
 
 
 class CoreSlots:
@@ -49,16 +50,19 @@ class Copies:
     def pull(self) -> None:
         """Read what the cores hold."""
         if self._twin is not None:
-            carry(self._layer, self._twin)
+            (pull_layer if on_sparse_cores(self._layer) else carry)(self._layer, self._twin)
 
     def push(self) -> None:
         """Give the cores what is here."""
         if self._twin is not None:
-            carry(self._twin, self._layer)
+            (push_layer if on_sparse_cores(self._layer) else carry)(self._twin, self._layer)
 
 
 def carry(source: TPUEmbedding, target: TPUEmbedding) -> None:
-    """Make the tables and slots of a layer those of another; a checkpoint is the one way that TensorFlow documents."""
+    """Make the tables and slots of a layer those of another; a checkpoint is the one way that TensorFlow documents.
+
+    It is the way of cores that keep tables out of reach, V1, and not that of SparseCores.
+    """
     with tempfile.TemporaryDirectory() as folder:
         written = tf.train.Checkpoint(layer=source).write(posixpath.join(folder, "layer"))
         tf.train.Checkpoint(layer=target).read(written).assert_existing_objects_matched()

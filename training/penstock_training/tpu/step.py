@@ -7,8 +7,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
+from penstock_shared.errors import UserMistake
 from penstock_training.data.feed import Feed
 from penstock_training.data.inputs import Inputs
+from penstock_training.data.vocabulary import load_counts
 from penstock_training.fitting.step import Trainer
 from penstock_training.models.base import Recommender
 from penstock_training.optimizers import table_key
@@ -16,8 +18,11 @@ from penstock_training.recipe import Recipe
 from penstock_training.strategies import Placement
 from penstock_training.strategies.replica import gather_slices, part_of, this_replica
 from penstock_training.tpu.configs import feature_configs, input_options
+from penstock_training.tpu.draws import table_draws
 from penstock_training.tpu.ids import batch_of_chip, find_ids, with_ids
+from penstock_training.tpu.limits import Limits, sparse_core_config, table_limits, uneven
 from penstock_training.tpu.optimizers import CORE_SLOTS, HOST_OPTIMIZERS, TPU_OPTIMIZERS
+from penstock_training.tpu.shards import on_sparse_cores
 from penstock_training.tpu.stand_in import CoreTable, Lookups, table_creator
 from penstock_training.tpu.state import Copies, CoreSlots, CoreState
 
@@ -43,6 +48,7 @@ class CoreTrainer(Trainer):
     ) -> None:
         """Build `model` with stand-ins of the large tables, and these with the cores of `placement`'s strategy."""
         self._placement, self._stand_ins = placement, Lookups()
+        self._dataset, self._item_counts = feed.dataset, item_counts
         strategy, least_rows = placement.strategy, placement.least_rows_on_cores
         with strategy.scope():
             with tf.variable_creator_scope(table_creator(least_rows or 0, self._stand_ins)):
@@ -52,11 +58,13 @@ class CoreTrainer(Trainer):
             on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
             options = recipe.optimizer.embeddings
             self._host_optimizer = None if on_tpu else HOST_OPTIMIZERS[options.kind](options)
-            self.layer = self._new_layer(self._host_optimizer)
+            self.layer = self._new_layer(self._host_optimizer, self._limits())
         self._small = {name: table for name, table in self.tables.items() if not isinstance(table, CoreTable)}
         # Outside of the strategy's scope, and so on the host.
         self._copies = Copies(self.layer, self._new_layer(None) if on_tpu else None)
         self.state = self._core_state()
+        if on_sparse_cores(self.layer):
+            self._copies.push()
 
     def placed(self, batches: tf.data.Dataset) -> Iterator[Any]:
         """Return an iterator over (rows, ids) of each replica, which stay on the host until the step."""
@@ -95,12 +103,32 @@ class CoreTrainer(Trainer):
             self._host_optimizer.apply_gradients(zip(of_large, large, strict=True))
         return loss
 
-    def _new_layer(self, host_optimizer: tf.keras.optimizers.legacy.Optimizer | None) -> TPUEmbedding | None:
+    def _limits(self) -> dict[str, Limits] | None:
+        """Return those of SparseCores, where there are any; raises UserMistake where they cannot share a batch."""
+        cores, chips = self._placement.sparse_cores_per_chip, self._placement.replicas
+        if not cores or not self.lookups:
+            return None
+        if (fault := uneven(self.lookups, cores)) is not None:
+            raise UserMistake(f"--strategy tpu: {fault}")
+        user_counts = load_counts(self._dataset, str(self.inputs.user.vocabulary))
+        draws = table_draws(self.recipe, self.inputs, user_counts, self._item_counts)
+        return table_limits(self.lookups, draws, cores, chips)
+
+    def _new_layer(
+        self,
+        host_optimizer: tf.keras.optimizers.legacy.Optimizer | None,
+        limits: dict[str, Limits] | None = None,
+    ) -> TPUEmbedding | None:
         if not self.lookups:
             return None
         options = self.recipe.optimizer.embeddings
         told = TPU_OPTIMIZERS[options.kind](options, lambda: self.steps_taken + self.steps_before)
-        layer = TPUEmbedding(feature_configs(self.lookups), host_optimizer or told)
+        # Each chip makes only its rows of tables for SparseCores, blank ones, and is given them by the copies.
+        layer = TPUEmbedding(
+            feature_configs(self.lookups, blank=limits is not None),
+            host_optimizer or told,
+            sparse_core_embedding_config=None if limits is None else sparse_core_config(limits),
+        )
         layer.build({lookup.name: tf.TensorShape([lookup.ids]) for lookup in self.lookups})
         return layer
 
