@@ -1,11 +1,12 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from penstock_shared import UserMistake
+from penstock_shared import DataRefused, UserMistake
 from penstock_training.recipe import parse_recipe
 from penstock_training.train import evaluate, fit, restore_run
 
@@ -124,6 +125,26 @@ def test_a_workdir_of_another_dataset_is_refused(unbroken: Path, tmp_path: Path)
     other = write_events(tmp_path, seed=6)
     with pytest.raises(UserMistake, match="holds a run on dataset digest"):
         fit(written(tmp_path / "recipe.yaml", RETRIEVAL), str(other), str(unbroken))
+
+
+def test_a_run_follows_its_dataset_to_another_place(events: Path, unbroken: Path, tmp_path: Path) -> None:
+    shutil.copytree(unbroken, tmp_path / "run")
+    moved = shutil.copytree(events.parents[1], tmp_path / "moved") / events.parent.name / events.name
+    fit(written(tmp_path / "recipe.yaml", RETRIEVAL), str(moved), str(tmp_path / "run"))
+    run, _ = restore_run(str(tmp_path / "run"))
+    assert run.dataset.manifest_path == str(moved)
+
+
+@pytest.mark.parametrize("line", ['{"step": 3', "[]", '{"loss": 3}'])
+def test_a_curve_that_is_none_is_refused_with_its_line(events: Path, unbroken: Path, tmp_path: Path, line: str) -> None:
+    shutil.copytree(unbroken, tmp_path / "run")
+    with (tmp_path / "run/losses.jsonl").open("a") as file:
+        file.write(line + "\n")
+    lines = len((tmp_path / "run/losses.jsonl").read_text().splitlines())
+    with pytest.raises(
+        DataRefused, match=rf"losses\.jsonl: line {lines} is no JSON object about a step .* remove it to"
+    ):
+        fit(written(tmp_path / "recipe.yaml", RETRIEVAL), str(events), str(tmp_path / "run"))
 
 
 def test_a_folder_that_is_no_run_is_refused(events: Path, tmp_path: Path) -> None:

@@ -73,6 +73,10 @@ class Workdir:
         """
         if exists(self.path(RUN_NAME)):
             self.check(recipe, dataset, source)
+            held = self._run()
+            if held["manifest"] != absolute(dataset.manifest_path):
+                # The same dataset, moved or copied.
+                write_text(self.path(RUN_NAME), to_json({**held, "manifest": absolute(dataset.manifest_path)}))
             write_text(self.path(RECIPE_NAME), dump_recipe(recipe))
             return
         if list_folder(self.folder):
@@ -100,7 +104,7 @@ class Workdir:
         if not exists(run["manifest"]):
             raise UserMistake(
                 f"{self.path(RUN_NAME)}: the run was trained on {run['manifest']}, where nothing is now; put the "
-                "dataset there again"
+                "dataset there again, or run penstock-train fit with --dataset naming its new place"
             )
         dataset = open_dataset(run["manifest"])
         if dataset.manifest.digest != run["dataset_digest"]:
@@ -122,10 +126,14 @@ class Workdir:
         return Identity(run["dataset_digest"], hashlib.sha256(recipe.encode()).hexdigest())
 
     def lines(self, name: str, last_step: int) -> list[dict[str, Any]]:
-        """Return the lines of metrics.jsonl or losses.jsonl that are about steps up to `last_step`."""
+        """Return the lines of metrics.jsonl or losses.jsonl that are about steps up to `last_step`.
+
+        Raises DataRefused where the file holds something else.
+        """
         path = self.path(name)
-        lines = read_text(path).splitlines() if exists(path) else []
-        return [line for line in map(json.loads, lines) if line["step"] <= last_step]
+        texts = read_text(path).splitlines() if exists(path) else []
+        lines = [_line(text, f"{path}: line {number}") for number, text in enumerate(texts, start=1)]
+        return [line for line in lines if line["step"] <= last_step]
 
     def write_lines(self, name: str, lines: Iterable[dict[str, Any]]) -> None:
         """Replace metrics.jsonl or losses.jsonl."""
@@ -170,6 +178,15 @@ class Workdir:
                 "penstock-training that wrote it, or start again in a new workdir"
             )
         return run
+
+
+def _line(text: str, where: str) -> dict[str, Any]:
+    try:
+        line: dict[str, Any] = json.loads(text)
+        int(line["step"])
+    except (ValueError, TypeError, KeyError) as fault:
+        raise DataRefused(f"{where} is no JSON object about a step ({fault}); remove it to go on without") from None
+    return line
 
 
 def versions() -> dict[str, str]:
