@@ -1,4 +1,4 @@
-"""Sort 64-bit words and tokens faster than by comparison: two radix passes over high bits, then the few ties."""
+"""Sort 64-bit words and tokens faster than by comparison of all bits: by high bits, then the few ties."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,36 +9,75 @@ from penstock_shared.tokens import WORD_BYTES
 
 DIGITS = 4  # of 16 bits in a word, the lowest first
 HIGH_HALF = np.uint64(0xFFFFFFFF << 32)
+ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 SIGN = np.uint64(1 << 63)
+HAS_WIDE_SORT = pa.runtime_info().detected_simd_level == "avx512"
 HIGH_BYTES = np.array([(1 << 64) - (1 << (8 * (WORD_BYTES - kept))) for kept in range(WORD_BYTES + 1)], np.uint64)
 
 
 def argsort_words(words: np.ndarray) -> np.ndarray:
-    """Return an int64 order that sorts a uint64 array; the order of equal words is unspecified but reproducible."""
+    """Return the int64 order that sorts a uint64 array, equal words in the order in which they come."""
     return sort_words(words)[0]
 
 
 def sort_words(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (the order of argsort_words, the words in that order).
+    """Return (the order of argsort_words, the words in that order), by the way that is faster on this processor."""
+    return SORTS["packed" if HAS_WIDE_SORT else "radix"](words)
 
-    numpy's stable sort of 16-bit integers is a linear-time radix sort. The words are hashes, so their 32 highest
-    bits below the common prefix tell nearly all apart; runs that they leave out of order are sorted by comparison.
+
+def _sort_packed(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sort words whose low bits made room for their own numbers, so that no order is carried along.
+
+    numpy sorts 64-bit integers with the processor's 512-bit instructions four times as fast as by radix.
     """
-    if len(words) < 2:
-        return np.arange(len(words)), words
-    low = words.min()
-    spread = words.max() - low
-    prefix = np.uint64(64 - max(32, int(spread).bit_length()))
+    numbers = np.uint64((1 << (len(words) - 1).bit_length()) - 1)
+    low, spread, prefix = _shared_prefix(words, 0)
+    keys = words - low
+    keys <<= prefix
+    keys &= ~numbers
+    keys |= np.arange(len(words), dtype=np.uint64)
+    keys.sort()
+    keys &= numbers
+    order = keys.view(np.int64)
+    return _sort_what_is_left(words, order, low, spread, prefix, ~numbers)
+
+
+def _sort_by_radix(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sort words by their high bits in two passes.
+
+    numpy's stable sort of 16-bit integers is a linear-time radix sort.
+    """
+    low, spread, prefix = _shared_prefix(words, 32)
     offsets = words - low
     offsets <<= prefix
     digits = offsets.view(np.uint16).reshape(-1, DIGITS)
     order = np.argsort(np.ascontiguousarray(digits[:, -2]), kind="stable")
     order = order[np.argsort(digits[:, -1][order], kind="stable")]
+    return _sort_what_is_left(words, order, low, spread, prefix, HIGH_HALF)
+
+
+SORTS = {"packed": _sort_packed, "radix": _sort_by_radix}
+
+
+def _shared_prefix(words: np.ndarray, least_bits: int) -> tuple[np.uint64, np.uint64, np.uint64]:
+    """Return (the least word, the spread above it, how many leading bits no word's distance from the least has)."""
+    low = words.min(initial=ALL)
+    spread = words.max(initial=low) - low
+    return low, spread, np.uint64(64 - max(least_bits, 1, int(spread).bit_length()))
+
+
+def _sort_what_is_left(
+    words: np.ndarray, order: np.ndarray, low: np.uint64, spread: np.uint64, prefix: np.uint64, compared: np.uint64
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (order, words in order) of an order by the `compared` bits, runs that they leave out of order sorted.
+
+    The words are hashes, so their highest bits below the common prefix tell nearly all apart.
+    """
     ordered = words[order]
     falls = np.flatnonzero(ordered[1:] < ordered[:-1])
     if len(falls):
-        high = ((ordered[falls] - low) << prefix) & HIGH_HALF
-        _sort_runs(order, ordered, (high >> prefix) + low, np.minimum((high | ~HIGH_HALF) >> prefix, spread) + low)
+        high = ((ordered[falls] - low) << prefix) & compared
+        _sort_runs(order, ordered, (high >> prefix) + low, np.minimum((high | ~compared) >> prefix, spread) + low)
     return order, ordered
 
 
