@@ -15,6 +15,7 @@ from penstock_dataprep import pipeline
 from penstock_dataprep.engine import dataflow
 from penstock_dataprep.engine.memory import freeze_what_is_loaded
 from penstock_dataprep.engine.refusal import noted
+from penstock_dataprep.engine.sampler import sample_often
 from penstock_dataprep.engine.workers import WATCH
 from penstock_dataprep.job import Job
 from penstock_dataprep.storage.files import exists
@@ -47,6 +48,7 @@ def run_job(job: Job, runner_flags: list[str]) -> None:
     # The runner logs and prints a failed step's trace; what the user needs to know is in the refusal.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     freeze_what_is_loaded()
+    sample_often()
     is_dataflow = dataflow.is_dataflow(job.runner)
     WATCH.clear()
     try:
