@@ -1,6 +1,7 @@
 """Decide, from all that was measured, how the dataset is laid out: storage widths and shards."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import get_args
 
 from penstock_dataprep.order.cells import cells_per_shard
@@ -27,6 +28,11 @@ class Design:
     shards: dict[str, int]
     transforms: dict[str, Transform]
     cells: int
+
+    @property
+    def first_shards(self) -> dict[str, int]:
+        """Return the number of each split's first shard."""
+        return dict(zip(self.shards, accumulate(self.shards.values(), initial=0), strict=False))
 
     def locate(self, number: int) -> tuple[str, int]:
         """Return (split, position in it) of a shard's number."""

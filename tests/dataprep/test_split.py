@@ -15,7 +15,7 @@ from logs import build, plain_log, plain_spec, rows_of, spec_of, vocabulary_toke
 
 from penstock_dataprep.order import leave_last
 from penstock_dataprep.order.split import SPLITS, EntityHashSplitter, make_splitter, wanted_splits
-from penstock_dataprep.rows.staged import Staged, read_rows, stage
+from penstock_dataprep.rows.staged import Staged, read_rows, read_tokens, stage
 from penstock_dataprep.spec.spec import Spec, load_spec
 from penstock_dataprep.spec.targets import Target
 from penstock_dataprep.statistics.facts import TIME_BUCKETS
@@ -42,7 +42,10 @@ TARGETS = (
 )
 
 
-def staged_rows(rows: list[tuple[int | None, int, int]], scratch: Scratch) -> Staged:
+Row = tuple[int | None, int, int]
+
+
+def staged_rows(rows: list[Row], scratch: Scratch) -> Staged:
     """Stage (user, item, time) rows as the pipeline does."""
     users, items, times = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
     batch = pa.RecordBatch.from_pydict(
@@ -51,7 +54,16 @@ def staged_rows(rows: list[tuple[int | None, int, int]], scratch: Scratch) -> St
     return stage(batch, TARGETS, 17, "000000-0000", scratch)
 
 
-def assign(rows: list[tuple[int | None, int, int]], split: dict[str, Any], drop_copies: bool = False) -> list[str]:
+def as_given(rows: list[Row], staged: Staged, found: list[Any], scratch: Scratch) -> list[Any]:
+    """Return in the order of `rows` what was found of the staged rows, which is one and the same for copies."""
+    held = read_rows(staged, TARGETS, scratch)
+    tokens = {name: [*read_tokens(staged, name, scratch)[0].to_pylist(), None] for name in ("u", "i")}
+    columns = [[tokens[name][code] for code in held.columns[name].numbers] for name in ("u", "i")]
+    of_row = dict(zip(zip(*columns, held.columns["t"].numbers.tolist(), strict=True), found, strict=True))
+    return [of_row[row] for row in rows]
+
+
+def assign(rows: list[Row], split: dict[str, Any], drop_copies: bool = False) -> list[str]:
     """Return the split of each row, in its order."""
     rules = spec(split)
     with TemporaryDirectory() as folder:
@@ -62,7 +74,8 @@ def assign(rows: list[tuple[int | None, int, int]], split: dict[str, Any], drop_
             found = leave_last.events(staged, held, "u", "t", scratch)
             leave_last.save_cutoffs([leave_last.cutoffs(found, rules.split, drop_copies)], scratch)
         splitter = make_splitter(rules, Histogram.of(np.array([row[2] for row in rows], np.int64), TIME_BUCKETS))
-        return [SPLITS[number] for number in splitter.assign(staged, held, scratch)]
+        found = [SPLITS[number] for number in splitter.assign(staged, held, scratch)]
+        return as_given(rows, staged, found, scratch)
 
 
 TIMES = st.lists(st.one_of(st.integers(-20, 20), st.integers(-(2**63), 2**63 - 1)), min_size=2, max_size=60)
@@ -167,7 +180,8 @@ def test_the_last_rows_of_each_user_are_held_out(rows: list, n: int, validation_
         return
     with TemporaryDirectory() as folder:
         scratch = Scratch(folder)
-        places = read_rows(staged_rows(rows, scratch), TARGETS, scratch).place.tolist()
+        staged = staged_rows(rows, scratch)
+        places = as_given(rows, staged, read_rows(staged, TARGETS, scratch).place.tolist(), scratch)
     expected = ["train"] * len(rows)
     for user in {user for user, _, _ in rows if user is not None}:
         # A user's moments in order, and how many rows there are at each: copies are at one moment.

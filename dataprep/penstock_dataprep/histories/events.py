@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from penstock_dataprep.order.split import Splitter
-from penstock_dataprep.rows.mapping import Segment, map_columns
+from penstock_dataprep.rows.mapping import Segment, code_ids, map_columns
 from penstock_dataprep.rows.staged import PLACE, Staged, read_rows, read_tokens
 from penstock_dataprep.spec.targets import Target
 from penstock_dataprep.storage.scratch import Scratch
@@ -52,7 +52,8 @@ def map_events(
     vocabulary share.
     """
     rows = read_rows(staged, targets, scratch)
-    columns = map_columns(staged, rows, plan.targets, plan.columns, plan.transforms, numberings, scratch)
+    ids = code_ids(staged, plan.targets, numberings, scratch)
+    columns = map_columns(rows, plan.targets, plan.columns, plan.transforms, ids)
     keys = read_tokens(staged, plan.key, scratch)[1][rows.columns[plan.key].numbers]
     events = {
         PLACE: pa.array(rows.place),

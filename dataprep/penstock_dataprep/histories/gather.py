@@ -9,7 +9,9 @@ from penstock_dataprep.design import Design
 from penstock_dataprep.histories.arrange import Arranged
 from penstock_dataprep.histories.events import SPLIT
 from penstock_dataprep.histories.windows import members
-from penstock_dataprep.rows.mapping import SEGMENT_DTYPES, Segment, deal
+from penstock_dataprep.order.shuffle import shard_of
+from penstock_dataprep.order.split import SPLITS
+from penstock_dataprep.rows.mapping import SEGMENT_DTYPES, Segment
 from penstock_dataprep.rows.staged import PLACE
 from penstock_dataprep.storage.scratch import Scratch
 from penstock_shared.layout import Column
@@ -30,7 +32,7 @@ def gather(
     dealt: list[tuple[int, Segment]] = []
     for number, start in enumerate(range(0, windows.num_rows, rows_per_slice)):
         window = windows.slice(start, rows_per_slice)
-        order, found, edges = deal(window.column(SPLIT).to_numpy(), window.column(PLACE).to_numpy(), design)
+        order, found, edges = _deal(window.column(SPLIT).to_numpy(), window.column(PLACE).to_numpy(), design)
         table = _rows(events, window.take(pa.array(order)), collected, design.columns)
         pieces = [table.slice(at, end - at) for at, end in itertools.pairwise(edges.tolist())]
         file = f"gathered/{arranged.partition:05d}.{number:05d}"
@@ -55,3 +57,24 @@ def _rows(
         else:
             arrays.append(events.column(column.name).take(window.column("event")))
     return pa.RecordBatch.from_arrays(arrays, names=[PLACE, *(column.name for column in columns)])
+
+
+def _deal(assigned: np.ndarray, places: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (row order by shard and cell, the shard numbers that occur, the edges between them in that order).
+
+    `assigned` is each row's position in SPLITS, `places` its uint64 place in the global order.
+    """
+    cells = np.array([design.shards.get(split, 0) * design.cells for split in SPLITS])
+    firsts = np.cumsum(cells) - cells
+    numbers = np.empty(len(assigned), np.int64)
+    for split in range(len(SPLITS)):
+        members = np.flatnonzero(assigned == split)
+        numbers[members] = firsts[split] + shard_of(places[members], int(cells[split]))
+    total = int(cells.sum())
+    # numpy sorts 8- and 16-bit keys by radix, in linear time.
+    order = np.argsort(
+        numbers.astype(np.uint8 if total < 2**8 else np.uint16 if total < 2**16 else np.uint32), kind="stable"
+    )
+    sizes = np.bincount(numbers, minlength=total).reshape(-1, design.cells).sum(axis=1)
+    found = np.flatnonzero(sizes)
+    return order, found, np.append(0, np.cumsum(sizes[found]))

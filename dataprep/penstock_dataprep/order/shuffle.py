@@ -44,6 +44,16 @@ def shard_of(places: np.ndarray, shards: int) -> np.ndarray:
     return (((places >> TOP) * np.uint64(shards)) >> TOP).astype(np.int64)
 
 
+def first_places(shards: int) -> np.ndarray:
+    """Return the lowest uint64 place of each shard."""
+    return np.array([_first_top(shard, shards) << 32 for shard in range(shards)], np.uint64)
+
+
+def _first_top(shard: int, shards: int) -> int:
+    """Return the lowest high half of the places of a shard."""
+    return -(-(shard << 32) // shards)
+
+
 def sort_rows(places: np.ndarray, content: Content) -> tuple[np.ndarray, np.ndarray]:
     """Return (rows by place and then content, mask in that order of the rows equal to the one before)."""
     rows, ordered = sort_words(places)
@@ -70,8 +80,8 @@ def move_copies(ordered: np.ndarray, is_copy: np.ndarray, shard: int, shards: in
     at = np.flatnonzero(is_copy)
     words = ordered[at] + COPY_WORD * copy_number[at].astype(np.uint64)
     mix64(words)
-    low = -(-(shard << 32) // shards)
-    width = -(-((shard + 1) << 32) // shards) - low
+    low = _first_top(shard, shards)
+    width = _first_top(shard + 1, shards) - low
     top = np.uint64(low) + (((words >> TOP) * np.uint64(width)) >> TOP)
     moved = ordered.copy()
     moved[at] = (top << TOP) | (words & LOW_BITS)

@@ -1,4 +1,4 @@
-"""Write one shard: gather its segments, put the rows in their final order, encode and frame them."""
+"""Write one shard: put its rows in their final order, encode and frame them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +10,8 @@ from penstock_dataprep.order.certificate import Moments, shard_moments
 from penstock_dataprep.records.blocks import Values, encode_block
 from penstock_dataprep.records.examples import encode_examples
 from penstock_dataprep.records.tfrecord import frame
-from penstock_dataprep.rows.mapping import Segment
 from penstock_dataprep.statistics.sketch import sketch_feature
 from penstock_dataprep.storage.files import join, write_bytes
-from penstock_dataprep.storage.scratch import Scratch
 from penstock_shared.features import Feature
 from penstock_shared.layout import RecordLayout
 from penstock_shared.sketches import FeatureSketch
@@ -52,15 +50,16 @@ class WrittenShard:
 
 def write_shard(
     task: ShardTask,
-    segments: list[Segment],
+    batches: list[pa.RecordBatch],
     features: tuple[Feature, ...],
     layout: RecordLayout,
     drop_copies: bool,
     oov_buckets: dict[str, int],
-    scratch: Scratch,
 ) -> WrittenShard:
-    """Write a shard whole or not at all; `oov_buckets` is by vocabulary."""
-    batches = [scratch.read_batch(segment.file, segment.position) for segment in segments]
+    """Write the rows of some batches, each dealt by cell, as a shard, whole or not at all.
+
+    `oov_buckets` is by vocabulary.
+    """
     ordered = order_cells(batches, task.position, task.shards, task.cells, drop_copies)
     rows = sum(cell.num_rows for cell in ordered)
     values = [Values.of(pa.concat_arrays([cell.column(feature.name) for cell in ordered])) for feature in features]

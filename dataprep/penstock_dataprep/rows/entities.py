@@ -11,7 +11,7 @@ from penstock_dataprep.design import make_column, make_feature
 from penstock_dataprep.job import Job
 from penstock_dataprep.records.blocks import Values, encode_block
 from penstock_dataprep.records.tfrecord import frame
-from penstock_dataprep.rows.mapping import Segment, map_columns
+from penstock_dataprep.rows.mapping import Segment, code_ids, map_columns
 from penstock_dataprep.rows.staged import PLACE, Staged, read_rows, read_tokens, stage
 from penstock_dataprep.rows.transform import Measures, settle, transform_valid
 from penstock_dataprep.spec.columns import NullDefault
@@ -123,7 +123,8 @@ def map_entities(
     ids = find_ids(numberings[key.name], tokens, hashes, job.scratch)[rows.columns[key.name].numbers]
     time = next((target.name for target in job.targets if target.role == "time"), None)
     moments = np.zeros(staged.rows, np.int64) if time is None else rows.columns[time].numbers
-    columns = map_columns(staged, rows, job.targets[1:], design.columns, design.transforms, numberings, job.scratch)
+    codes = code_ids(staged, job.targets[1:], numberings, job.scratch)
+    columns = map_columns(rows, job.targets[1:], design.columns, design.transforms, codes)
     table = pa.RecordBatch.from_arrays(
         [pa.array(ids), pa.array(moments), pa.array(rows.place), *columns.values()], names=[ID, MOMENT, PLACE, *columns]
     )
@@ -196,9 +197,8 @@ def choose_rows(job: Job, entities: pa.RecordBatch, numbering: Numbering) -> np.
 
 def _default_segment(job: Job, design: TableDesign, numberings: dict[str, Numbering]) -> pa.RecordBatch:
     rows = read_rows(design.default, job.targets, job.scratch)
-    columns = map_columns(
-        design.default, rows, job.targets[1:], design.columns, design.transforms, numberings, job.scratch
-    )
+    codes = code_ids(design.default, job.targets[1:], numberings, job.scratch)
+    columns = map_columns(rows, job.targets[1:], design.columns, design.transforms, codes)
     nothing = [pa.array([0], pa.int64()), pa.array([0], pa.int64()), pa.array([0], pa.uint64())]
     return pa.RecordBatch.from_arrays([*nothing, *columns.values()], names=[ID, MOMENT, PLACE, *columns])
 

@@ -1,4 +1,4 @@
-"""Stage valid rows in the scratch folder: tokens as codes into a small dictionary, each row with its place.
+"""Stage valid rows in the scratch folder, in the order of their places: tokens as codes into a small dictionary.
 
 A staged batch is one Arrow IPC file of rows and one per id column of its distinct tokens. What crosses a stage edge
 of the runner is its path: the batch itself is memory-mapped by whoever needs it, so memory stays bounded and a
@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from penstock_dataprep.order.hashing import fold_lists, fold_words, mix64
+from penstock_dataprep.order.sorting import sort_words
 from penstock_dataprep.spec.targets import Target
 from penstock_dataprep.storage.scratch import Scratch
 from penstock_dataprep.vocabularies.coding import NULL_WORD, code_tokens
@@ -32,9 +34,9 @@ class Staged:
 class StagedRows:
     """Hold a staged batch as numpy arrays.
 
-    `place` is the uint64 keyed hash of each row's content: where it goes in the global order. `columns` holds, per
-    feature, int32 codes (see coding.py) or numbers; a list column has `lengths`, a column with nulls
-    `present`; vectors are [rows, length].
+    `place` is the uint64 keyed hash of each row's content, in ascending order: where it goes in the global order.
+    `columns` holds, per feature, int32 codes (see coding.py) or numbers; a list column has `lengths`, a column with
+    nulls `present`; vectors are [rows, length].
     """
 
     place: np.ndarray
@@ -63,17 +65,30 @@ def stage(valid: pa.RecordBatch, targets: tuple[Target, ...], seed: int, label: 
             tokens[target.vocabulary] += distinct
         else:
             words = _number_words(column)
+            column = _narrow(column)
         _fold(state, column, words, target)
         arrays.append(column)
         names.append(target.name)
-    batch = pa.RecordBatch.from_arrays([pa.array(state), *arrays], names=[PLACE, *names])
-    scratch.write_batches(f"staged/{label}.rows", [batch])
+    # In this order, what goes to a shard is a slice of the batch.
+    order, places = sort_words(state)
+    rows = pa.RecordBatch.from_arrays(arrays, names=names).take(pa.array(order))
+    batch = pa.RecordBatch.from_arrays([pa.array(places), *rows.columns], names=[PLACE, *names])
+    scratch.write_batches(rows_file(label), [batch])
     return Staged(label, valid.num_rows, tokens)
 
 
+def rows_file(label: str) -> str:
+    """Return the name of the scratch file of a staged batch's rows."""
+    return f"staged/{label}.rows"
+
+
 def read_rows(staged: Staged, targets: tuple[Target, ...], scratch: Scratch) -> StagedRows:
-    """Return a staged batch's rows, memory-mapped where they hold no nulls."""
-    batch = scratch.read_batch(f"staged/{staged.label}.rows")
+    """Return a staged batch's rows, memory-mapped where they hold no nulls and are no narrow integers."""
+    return to_rows(scratch.read_batch(rows_file(staged.label)), targets)
+
+
+def to_rows(batch: pa.RecordBatch, targets: tuple[Target, ...]) -> StagedRows:
+    """Return some of a staged batch's rows as numpy arrays."""
     columns = {target.name: _to_column(batch.column(target.name), target) for target in targets}
     return StagedRows(batch.column(PLACE).to_numpy(), columns)
 
@@ -116,6 +131,16 @@ def _number_words(column: pa.Array) -> np.ndarray:
     return words
 
 
+def _narrow(column: pa.Array) -> pa.Array:
+    """Return int64 numbers as int32 where all of them fit, as seconds do: bytes written are half a build's time."""
+    if not pa.types.is_int64(column.type):
+        return column
+    extremes = pc.min_max(column)
+    smallest, largest = extremes["min"].as_py(), extremes["max"].as_py()
+    fits = smallest is not None and smallest >= -(2**31) and largest < 2**31
+    return column.cast(pa.int32()) if fits else column
+
+
 def _fold(state: np.ndarray, column: pa.Array, words: np.ndarray, target: Target) -> None:
     if target.is_list:
         fold_lists(state, words, np.diff(column.offsets.to_numpy()))
@@ -131,6 +156,8 @@ def _to_column(array: pa.Array, target: Target) -> StagedColumn:
         return StagedColumn(array.flatten().to_numpy(), np.diff(array.offsets.to_numpy()))
     if target.length is not None:
         return StagedColumn(array.flatten().to_numpy().reshape(-1, target.length))
+    if pa.types.is_int32(array.type) and target.vocabulary is None:
+        array = array.cast(pa.int64())
     if array.null_count:
         return StagedColumn(array.fill_null(0).to_numpy(), present=array.is_valid().to_numpy(zero_copy_only=False))
     return StagedColumn(array.to_numpy())
