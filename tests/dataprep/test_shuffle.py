@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock_dataprep.order.cells import cells_per_shard, order_cells
-from penstock_dataprep.order.shuffle import shard_count, shard_of
+from penstock_dataprep.order.shuffle import first_places, shard_count, shard_of
 from penstock_dataprep.rows.staged import PLACE
 from penstock_shared.layout import Column
 
@@ -122,3 +122,10 @@ def test_shards_are_as_many_as_their_bytes_ask_for(rows: int, list_bytes: float,
 @pytest.mark.parametrize(("rows", "shards"), [(3199, 1), (6400, 2), (51_200, 16), (10**6, 16)])
 def test_large_shards_are_spread_for_several_readers(rows: int, shards: int) -> None:
     assert shard_count(rows, COLUMNS, 0, 10**9, ROWS_PER_BLOCK) == shards
+
+
+@given(st.integers(1, 5000))
+def test_a_shard_begins_at_its_first_place(shards: int) -> None:
+    firsts = first_places(shards)
+    assert shard_of(firsts, shards).tolist() == list(range(shards))
+    assert shard_of(firsts[1:] - np.uint64(1), shards).tolist() == list(range(shards - 1))
