@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from logs import changed, left_behind, plain_spec, refused, run, write_spec
+from logs import changed, left_behind, plain_spec, refused, run, without_progress, write_spec
 
 from penstock_dataprep.cli import parser
 
@@ -135,11 +135,6 @@ def test_flags_after_dashes_reach_beam(log: str, tmp_path: Path, capsys: pytest.
     assert json.loads(Path(path).read_text())["tool"]["runner"] == "FnApiRunner"
     assert run("show", path, "--", "--runner=FnApiRunner") == 2
     assert "show takes no Beam flags" in capsys.readouterr().err
-
-
-def without_progress(said: str) -> str:
-    """Return what was said but the lines that a busy machine has time for, such as `read: 400 rows, 80 rows/s`."""
-    return re.sub(r"^\w+: [\d,]+ rows.*\n", "", said, flags=re.MULTILINE)
 
 
 def test_the_program_itself_leaves_no_trace_and_an_exit_code(log: str, tmp_path: Path) -> None:

@@ -19,6 +19,12 @@ from penstock_training.data.room import Copy, fit_in, make_room
 SPLITS = ("train", "test")
 
 
+@pytest.fixture(autouse=True)
+def any_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk of the tests be as full as it likes."""
+    monkeypatch.setattr(cache, "SPARED_BYTES", 0)
+
+
 def rows_of(dataset: Dataset) -> list[list[int]]:
     names = tuple(feature.name for feature in dataset.manifest.features)
     batches = Feed(dataset, "train", 50, names).training_batches(1, 0, 0, 2)
@@ -94,6 +100,7 @@ def test_processes_share_a_folder(own_events: Path, tmp_path: Path) -> None:
 import sys
 from penstock_training.data import cache
 from penstock_training.data.dataset import open_dataset
+cache.SPARED_BYTES = 0
 local = cache.cached(open_dataset(sys.argv[1]), ("train", "test"), cache.Cache(sys.argv[2]), print)
 print(len(local.copies))
 """
@@ -180,6 +187,7 @@ def test_what_a_running_process_reads_stays_until_it_is_killed(
 import sys
 from penstock_training.data import cache
 from penstock_training.data.dataset import open_dataset
+cache.SPARED_BYTES = 0
 local = cache.cached(open_dataset(sys.argv[1]), ("train",), cache.Cache(sys.argv[2]), lambda said: None)
 print(len(local.copies), flush=True)
 sys.stdin.read()
