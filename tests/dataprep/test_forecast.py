@@ -50,6 +50,17 @@ def test_a_plan_of_a_log_that_is_sampled_whole_is_what_a_build_makes(
     assert planned(document, tmp_path, capsys, "--out", str(tmp_path / "datasets"))["is_built"]
 
 
+def test_a_plan_takes_no_more_workers_than_the_flags_allow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = plain_spec(write_parquet(plain_log(ROWS, seed=5), tmp_path / "log"))
+    slow = ("--assume", "rows_per_second_per_vcpu=1")
+    for flags, workers in (
+        ((), 50),
+        (("--", "--max_num_workers=7"), 7),
+        (("--assume", "workers=9", "--", "--max_num_workers=7"), 9),
+    ):
+        assert value(planned(document, tmp_path, capsys, *slow, *flags), "workers") == workers
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_rows_of_text_are_estimated(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = plain_log(ROWS, seed=2)

@@ -52,7 +52,8 @@ def forecast(
 
     Raises UserMistake and DataRefused as the build would, for all that can be known before a row is read.
     """
-    assumptions = assume(assumed)
+    options = PipelineOptions(runner_flags).get_all_options()
+    assumptions = assume(assumed, options["max_num_workers"])
     job = plan(spec, plain(root or "."), runner_flags, append_to, scratch)
     if is_dataflow(job.runner):
         check_places(job, is_out_given=root is not None)
@@ -79,7 +80,7 @@ def forecast(
     scratch_bytes = rows * assumptions["scratch_bytes_per_row"].value * wider
     how = f"{rows:,.0f} rows x scratch_bytes_per_row {assumptions['scratch_bytes_per_row'].value:g} x {wider:.2f}"
     lines.append(Line("scratch files", scratch_bytes, "bytes", f"{how}, until the dataset is published"))
-    places = _places(job, survey, root, runner_flags)
+    places = _places(job, survey, root, options["region"])
     warnings = [*warnings_of(spec, job.targets, vocabularies, survey.nullable, sampled, rows)]
     if spec.source.bigquery is not None and spec.source.bigquery.query is not None and not sampled.rows:
         warnings.append("source.bigquery.query: its rows are not known before it runs, so nothing was sampled")
@@ -97,15 +98,14 @@ def forecast(
     )
 
 
-def _places(job: Job, survey: Survey, root: str | None, runner_flags: list[str]) -> list[tuple[str, str]]:
+def _places(job: Job, survey: Survey, root: str | None, region: str | None) -> list[tuple[str, str]]:
     """Return (what, location) of all that has a place in the cloud: the source, the output, the workers."""
     places = list(survey.locations)
     units: tuple[Unit, ...] = job.origin.units
     for what, url in (("bucket of the source", units[0].path if units else ""), ("bucket of --out", root or "")):
         if url and (location := bucket_location(url)) is not None:
             places.append((what, location))
-    region = PipelineOptions(runner_flags).get_all_options().get("region")
-    return [*places, ("workers' --region", str(region))] if region else places
+    return [*places, ("workers' --region", region)] if region else places
 
 
 def _checks(job: Job, survey: Survey, root: str | None, places: list[tuple[str, str]], rows_sampled: int) -> list[str]:

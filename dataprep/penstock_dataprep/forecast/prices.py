@@ -50,9 +50,14 @@ ASSUMPTIONS: dict[str, Assumption] = {
 }
 
 
-def assume(given: Iterable[str]) -> dict[str, Assumption]:
-    """Return the assumptions, those changed that `given` names as NAME=NUMBER. Raises UserMistake for any other."""
+def assume(given: Iterable[str], most_workers: int | None = None) -> dict[str, Assumption]:
+    """Return the assumptions, those changed that `given` names as NAME=NUMBER. Raises UserMistake for any other.
+
+    `most_workers` is what Beam's flags allow, where they tell.
+    """
     held = dict(ASSUMPTIONS)
+    if most_workers:
+        held["workers"] = Assumption(most_workers, "workers", "", "given by --max_num_workers")
     for text in given:
         name, equals, number = text.partition("=")
         if name not in held:
