@@ -1,6 +1,8 @@
 """Parse the command line of penstock-data and run one command."""
 
 import argparse
+import os
+import signal
 import sys
 
 from penstock_shared.errors import PenstockError
@@ -154,6 +156,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser().error(f"{chosen.command} takes no Beam flags, found {' '.join(given[len(own) :])}")
     try:
         COMMANDS[chosen.command](chosen)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _unread()
     except PenstockError as refusal:
         print(f"penstock-data: {refusal}", file=sys.stderr)
         return refusal.exit_code
@@ -164,6 +169,12 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 130
     return 0
+
+
+def _unread() -> int:
+    """Let go of what nobody reads any more, as with `| head`, and return the exit code that others have then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
 
 
 def _generate(chosen: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -151,3 +152,13 @@ def test_the_program_itself_leaves_no_trace_and_an_exit_code(log: str, tmp_path:
     done = call(plain_spec([log]))
     assert (done.returncode, without_progress(done.stderr)) == (0, "")
     assert Path(done.stdout.splitlines()[-1]).name == "manifest.json"
+
+
+def test_who_stops_reading_is_told_nothing(log: str, tmp_path: Path) -> None:
+    spec = write_spec(tmp_path / "spec.yaml", plain_spec([log]))
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "penstock_dataprep.cli", "plan", spec]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -1,4 +1,5 @@
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -182,3 +183,13 @@ def test_the_four_verbs_follow_each_other(events: Path, tmp_path: Path, capsys: 
     capsys.readouterr()
     assert main(["recommend", model, "--user", "0", "-k", "2"]) == 0
     assert capsys.readouterr().out.count("item-") == 2
+
+
+def test_who_stops_reading_is_told_nothing(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "penstock_training.cli", "recipe", str(tmp_path / "recipe.yaml")]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")

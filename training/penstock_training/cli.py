@@ -1,6 +1,8 @@
 """Run penstock-train: parse the command line, call the verb, turn refusals into messages and exit codes."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -28,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb: Callable[[argparse.Namespace], None] = flags.verb
     try:
         verb(flags)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _unread()
     except PenstockError as fault:
         print(f"penstock-train: {fault}", file=sys.stderr)
         return fault.exit_code
@@ -43,6 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 130
     return 0
+
+
+def _unread() -> int:
+    """Let go of what nobody reads any more, as with `| head`, and return the exit code that others have then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
 
 
 def _storage_fault(fault: Exception) -> PenstockError | None:
