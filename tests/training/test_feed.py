@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from tiny_dataset import TinyColumn, write_dataset
 
 from penstock_dataprep.records.blocks import Values
 from penstock_shared import DataRefused
+from penstock_training.data import compiled
 from penstock_training.data.damage import reading
 from penstock_training.data.dataset import open_dataset
 from penstock_training.data.feed import WEIGHT, Feed
@@ -141,6 +143,30 @@ def test_the_order_of_rows_is_pinned(manifest_path: Path, feed: Feed) -> None:
         [12, 2, 29, 19, 17, 6, 7, 8],
         [21, 27, 23, 26, 0, 28, 5, 20],
     ]
+
+
+def test_batches_are_the_same_where_nothing_compiles(
+    manifest_path: Path, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tf.function
+
+    def without_xla(*arguments: Any, jit_compile: bool = False, **options: Any) -> Any:
+        if jit_compile:
+            raise tf.errors.NotFoundError(None, None, "could not find registered transfer manager for platform Host")
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(tf, "function", without_xla)
+    monkeypatch.setattr(compiled, "_has_compiler", compiled._has_compiler.__wrapped__)
+    found = list(Feed(open_dataset(str(manifest_path)), "train", 8, NAMES).training_batches(1, 0, 0, 2))
+    monkeypatch.undo()
+    expected = list(feed.training_batches(1, 0, 0, 2))
+    assert len(found) == len(expected) == 18
+    for ours, theirs in zip(found, expected, strict=True):
+        assert {name: tensor.shape for name, tensor in ours.items()} == {
+            name: tensor.shape for name, tensor in theirs.items()
+        }
+        for name, tensor in theirs.items():
+            assert ours[name].numpy().tobytes() == tensor.numpy().tobytes(), name
 
 
 def test_evaluation_reads_every_row_once_in_order(feed: Feed) -> None:
