@@ -114,10 +114,11 @@ def parser() -> argparse.ArgumentParser:
         "verify",
         help="read every byte of a dataset and hold it against its manifest",
         description="Read every byte of a dataset and recompute what its manifest claims. Taken on trust is what a "
-        "dataset does not hold: how many rows were read and filtered beyond those written and rejected; the files of "
-        "the source; what was measured for a transform; which ids of an entity table had no entity; token counts where "
-        "rows that were counted are not in the dataset, or the column is an entity table's or not written as a list "
-        "of a sequence; drift and kept ids where the parent was deleted.",
+        "dataset does not hold: how many rows were read and filtered beyond those written and rejected; what was in "
+        "the source; in which split rows belong, unless split by time; what was measured for a transform; which ids "
+        "of an entity table had no entity; token counts where rows that were counted are not in the dataset, or the "
+        "column is an entity table's or not written as a list of a sequence; drift and kept ids where the parent was "
+        "deleted.",
     )
     verify.add_argument("manifest", help="path or URL of a manifest.json")
 

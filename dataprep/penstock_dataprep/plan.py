@@ -3,7 +3,7 @@
 import datetime
 import re
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from penstock_dataprep.engine.runner import check_runner
 from penstock_dataprep.job import Job
@@ -15,11 +15,9 @@ from penstock_dataprep.spec.targets import Target, resolve_targets
 from penstock_dataprep.storage.files import join, plain
 from penstock_dataprep.storage.scratch import scratch_root
 from penstock_dataprep.versions.parent import check_parent, check_source, check_targets, last_place
-from penstock_shared.digests import fingerprint
+from penstock_shared.digests import request_fingerprint, version_of
 from penstock_shared.errors import DataRefused, UserMistake
-from penstock_shared.layout import LAYOUT_VERSION
-
-VERSION_DIGITS = 12
+from penstock_shared.origin import Parent
 
 
 def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None, scratch: str | None) -> Job:
@@ -30,19 +28,17 @@ def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None, 
     tokens = {target.name: target.dtype for target in log.targets}
     specs = {name: spec.table_log(name, tokens[name]) for name in spec.tables}
     tables = {name: _read_table_schema(held, name) for name, held in specs.items()}
-    document: dict[str, Any] = {
-        "spec": spec.model_dump(mode="json", by_alias=True),
-        "source": log.origin.identity(),
-        "tables": {name: held.origin.identity() for name, held in tables.items()},
-        "layout_version": LAYOUT_VERSION,
-    }
     if parent is not None:
         check_targets(log.outputs, parent)
         check_source(log.origin, parent, join(root, spec.name))
         if isinstance(log.origin, FilesOrigin):
             log = log._replace(origin=replace(log.origin, last_place=last_place(log.outputs, parent)))
-        document["parent"] = {"version": parent.version, "digest": parent.digest}
-    request = fingerprint(document)
+    request = request_fingerprint(
+        spec.model_dump(mode="json", by_alias=True),
+        log.origin.identity(),
+        {name: held.origin.identity() for name, held in tables.items()},
+        None if parent is None else Parent(version=parent.version, digest=parent.digest),
+    )
     created = datetime.datetime.now(datetime.timezone.utc).isoformat()
 
     def job_of(spec: Spec, schema: _Read, table: str | None, tables: tuple[Job, ...]) -> Job:
@@ -51,7 +47,7 @@ def plan(spec: Spec, root: str, runner_flags: list[str], append_to: str | None, 
             **schema._asdict(),
             base=join(root, spec.name),
             scratch_root=scratch_root(join(root, spec.name), runner, plain(scratch) if scratch else None),
-            version=request[:VERSION_DIGITS],
+            version=version_of(request),
             fingerprint=request,
             created=created,
             runner=runner,

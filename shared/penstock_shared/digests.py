@@ -7,10 +7,13 @@ from typing import Any
 from pydantic import JsonValue
 
 from penstock_shared.features import Feature
-from penstock_shared.layout import Column, RecordLayout
+from penstock_shared.layout import LAYOUT_VERSION, Column, RecordLayout
 from penstock_shared.manifest import Increment, Manifest, Table
+from penstock_shared.origin import Parent
 from penstock_shared.splits import Shard, Split
 from penstock_shared.vocabularies import Vocabulary, VocabularyShard
+
+VERSION_DIGITS = 12
 
 
 def manifest_digest(manifest: Manifest) -> str:
@@ -63,6 +66,22 @@ def _digested(features: tuple[Feature, ...]) -> list[JsonValue]:
 
 def _digested_shards(shards: tuple[Shard, ...]) -> list[JsonValue]:
     return [[shard.rows, shard.bytes, shard.crc32c] for shard in shards]
+
+
+def request_fingerprint(spec: JsonValue, source: Any, tables: dict[str, Any], parent: Parent | None) -> str:
+    """Return the sha256 of what a build was asked for: equal ones make the same dataset.
+
+    `source`, and `tables` by table, say what the sources held: of files, their entries in the manifest.
+    """
+    document = {"spec": spec, "source": source, "tables": tables, "layout_version": LAYOUT_VERSION}
+    if parent is not None:
+        document["parent"] = parent.model_dump()
+    return fingerprint(document)
+
+
+def version_of(request: str) -> str:
+    """Return the name of the version that a build of a request's fingerprint makes."""
+    return request[:VERSION_DIGITS]
 
 
 def vocabulary_digest(oov_buckets: int, columns: tuple[Column, ...], shards: tuple[VocabularyShard, ...]) -> str:

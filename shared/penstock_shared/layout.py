@@ -18,7 +18,7 @@ Either way a split has a block index: the byte offset, in its shard, of each run
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from penstock_shared.strict import Strict
 
@@ -47,6 +47,12 @@ class Column(Strict):
     lengths: LengthStorage | None = None
     nullable: bool = False
     values_per_row: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> "Column":
+        if self.lengths is not None and self.values_per_row > 1:
+            raise ValueError(f"1 value for each entry of a list column, found {self.values_per_row}")
+        return self
 
     def digested(self) -> dict[str, JsonValue]:
         """Return what a digest covers; what only vectors have is left out elsewhere, so that older digests hold."""

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from logs import Built, build, contents, plain_log, run, spec_of, write_parquet, write_spec
 
-from penstock_dataprep.sources import FORMATS, csv, jsonl
+from penstock_dataprep.sources import FORMATS, csv, jsonl, parquet
 from penstock_dataprep.spec.spec import SourceSpec
 from penstock_dataprep.verify.dataset import verify
 
@@ -206,6 +206,25 @@ def test_lists_of_parquet_and_json_lines_give_the_same_dataset(tmp_path: Path) -
         assert verify(built[-1].manifest, str(built[-1].path)) > 40
     assert built[0].manifest.digest == built[1].manifest.digest
     assert built[0].manifest.features[4].statistics.longest == 3
+
+
+def test_wide_rows_of_parquet_come_in_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "BYTES_PER_BATCH", 10_000)
+    lists = [[row, 7] * (row % 30) for row in range(500)]
+    held = pa.table({"id": range(500), "seen": lists})
+    path = tmp_path / "log.parquet"
+    pq.write_table(held, path, row_group_size=60)
+    sizes = {}
+    for columns in (["id"], ["seen"], ["id", "seen"]):
+        (unit,) = parquet.ParquetFormat().units(str(path), 0)
+        source = SourceSpec(files=str(path), format="parquet")
+        batches = list(parquet.ParquetFormat().read(unit, source, columns))
+        sizes[len(columns), columns[0]] = max(batch.batch.nbytes for batch in batches)
+        assert [batch.rows[0] for batch in batches[1:]] == [batch.rows[-1] + 1 for batch in batches[:-1]]
+        found = pa.Table.from_batches([batch.batch for batch in batches])
+        assert found.to_pydict() == held.select(columns).to_pydict()
+    assert sizes[1, "id"] > 500 * 8  # all rows at once
+    assert all(5_000 < sizes[key] < 20_000 for key in ((1, "seen"), (2, "id")))
 
 
 def test_a_wrong_type_in_a_text_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -181,6 +181,14 @@ def test_each_fault_is_named(path: str, value: Any, message: str) -> None:
     assert str(refusal.value).startswith("spec.yaml: ")
 
 
+def test_a_key_that_comes_twice_is_refused() -> None:
+    text = yaml.safe_dump(plain_spec("log.parquet"), sort_keys=False)
+    twice = text.replace("  rating:\n", "  user_id: {role: item, vocabulary: {}}\n  rating:\n")
+    line = 1 + twice.splitlines().index("  user_id: {role: item, vocabulary: {}}")
+    with pytest.raises(UserMistake, match=rf"spec.yaml: not YAML: key 'user_id' comes twice[\s\S]* line {line},"):
+        load_spec("spec.yaml", twice)
+
+
 def test_all_faults_are_told_at_once() -> None:
     document = changed("output/layout", "tables")
     document["shuffle"]["seed"] = -1

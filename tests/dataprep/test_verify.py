@@ -129,6 +129,11 @@ def _invent_reason(document: dict[str, Any]) -> None:
     rejected["user_id null"] = rejected.pop("rating null")
 
 
+def _cut_later(document: dict[str, Any]) -> None:
+    document["splits"]["train"]["rule"] = "timestamp < 9999999999"
+    document["splits"]["test"]["rule"] = "timestamp >= 9999999999"
+
+
 def _count_more(document: dict[str, Any]) -> None:
     # Coverage still follows from what is counted, so only the rows can tell.
     held = document["vocabularies"]["user_id"]
@@ -162,6 +167,26 @@ FALSE_CLAIMS = {
     "values counted": (_count_more, "vocabulary user_id: counted_values: found"),
     "rows per block": (_set("layout.rows_per_block", more), "rows, expected 65"),
     "storage": (_set("features.7.storage", lambda _: "u8"), "bytes more than its|too short"),
+    "spec": (_set("spec.columns.rating.range.0", more), "fingerprint .*: found"),
+    "source file": (_set("source.files.0.path", lambda path: f"{path}x"), "fingerprint .*: found"),
+    "name": (_set("name", lambda name: f"{name}s"), "name: found log, the manifest says logs"),
+    "version": (_set("fingerprint", lambda held: held[::-1]), "version: found"),
+    "seed": (_set("shuffle.seed", more), "shuffle.seed: found 17, the manifest says 18"),
+    "bytes of the source": (_set("source.bytes", more), "source.bytes: found"),
+    "format of the source": (_set("source.format", lambda _: "csv"), "source.format: found parquet"),
+    "a lower min_count": (
+        _set("vocabularies.item_id.min_count", lambda _: 1),
+        "vocabularies.item_id.min_count: found 3",
+    ),
+    "a rule that no row keeps to": (
+        _cut_later,
+        r"test/.* has timestamp from \d+ to \d+, but was written for test, .* timestamp >= 9999999999",
+    ),
+    "a rule with a gap after it": (
+        _set("splits.test.rule", lambda _: "timestamp >= 7"),
+        r"rules of version \w+: train ends at \d+ and test begins at 7",
+    ),
+    "vocabulary columns": (_set("vocabularies.item_id.columns.0.values_per_row", more), "1 value for each entry"),
     "shuffle certificate": (_set("shuffle.certificate.z.train.serial timestamp", more), "serial timestamp: found"),
     "shuffle verdict": (_set("shuffle.certificate.passes", lambda passes: not passes), "passes: found"),
     **{

@@ -42,8 +42,7 @@ class Arranged:
 
 def arrange(partition: int, segments: list[Segment], spec: Spec, scratch: Scratch) -> Arranged:
     """Write a partition's events and windows; memory is that of the partition, a few times its size on disk."""
-    table = pa.concat_batches([scratch.read_batch(segment.file, segment.position) for segment in segments])
-    ordered = table.take(pa.array(_order(table)))
+    ordered = _in_order(segments, scratch)
     copies = _copies(ordered) if spec.duplicates == "drop" else np.zeros(0, bool)
     if copies.any():
         ordered = ordered.filter(pa.array(~copies))
@@ -64,10 +63,11 @@ def arrange(partition: int, segments: list[Segment], spec: Spec, scratch: Scratc
     return arranged
 
 
-def _order(table: pa.RecordBatch) -> np.ndarray:
-    keys = [table.column(name).to_numpy() for name in (PLACE, TIME, SPLIT, KEY)]
-    order: np.ndarray = np.lexsort(keys)
-    return order
+def _in_order(segments: list[Segment], scratch: Scratch) -> pa.RecordBatch:
+    """Return the segments' events by key, split, time and place."""
+    table = pa.concat_batches([scratch.read_batch(segment.file, segment.position) for segment in segments])
+    order = np.lexsort([table.column(name).to_numpy() for name in (PLACE, TIME, SPLIT, KEY)])
+    return table.take(pa.array(order))
 
 
 def _copies(ordered: pa.RecordBatch) -> np.ndarray:

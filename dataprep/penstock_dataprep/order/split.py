@@ -1,5 +1,7 @@
 """Assign rows to splits: by time, by each user's last rows, or by the hash of an entity."""
 
+import math
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,6 +51,15 @@ class TimeSplitter:
             "validation": f"{self.validation_from} <= {self.column} < {self.test_from}",
             "test": f"{self.column} >= {self.test_from}",
         }[split]
+
+
+def interval(rule: str, column: str) -> tuple[float, float] | None:
+    """Return (first, end) of the times that a rule of TimeSplitter says, None for a rule of another kind."""
+    found = re.fullmatch(rf"(?:(-?\d+) <= )?{re.escape(column)}(?: (<|>=) (-?\d+))", rule)
+    if found is None:
+        return None
+    first, sign, last = found.groups()
+    return (int(last), math.inf) if sign == ">=" else (-math.inf if first is None else int(first), int(last))
 
 
 @dataclass(frozen=True)

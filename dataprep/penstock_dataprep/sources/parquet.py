@@ -14,6 +14,10 @@ from penstock_dataprep.storage.files import filesystem, is_local, open_input
 from penstock_dataprep.storage.reach import reaching
 from penstock_shared.errors import DataRefused
 
+# Of a batch in memory, before tokens and lists are worked on; rows of some numbers and short strings take far less.
+BYTES_PER_BATCH = 256 << 20
+VALUE_BYTES = 8
+
 
 @dataclass(frozen=True)
 class RowGroups(Unit):
@@ -49,18 +53,31 @@ class ParquetFormat:
         return units
 
     def read(self, unit: Unit, source: SourceSpec, columns: list[str]) -> Iterator[SourceBatch]:
-        """Yield the unit's rows in batches of at most ROWS_PER_BATCH."""
+        """Yield the unit's rows in batches of at most ROWS_PER_BATCH rows and about BYTES_PER_BATCH."""
         assert isinstance(unit, RowGroups)
         row = unit.first_row
         try:
             file = _open(unit.path) if is_local(unit.path) else _fetch(unit, columns)
+            rows_per_batch = _rows_per_batch(file.metadata, unit, columns)
             for batch in file.iter_batches(
-                batch_size=ROWS_PER_BATCH, row_groups=list(unit.row_groups), columns=columns, use_threads=False
+                batch_size=rows_per_batch, row_groups=list(unit.row_groups), columns=columns, use_threads=False
             ):
                 yield SourceBatch(unit.path, batch, np.arange(row, row + batch.num_rows))
                 row += batch.num_rows
         except (OSError, pa.ArrowException) as fault:
             raise DataRefused(f"{unit.path}: cannot be read past row {row}: {fault}; is the file whole?") from None
+
+
+def _rows_per_batch(metadata: pq.FileMetaData, unit: RowGroups, columns: list[str]) -> int:
+    """Return how many of the unit's rows make a batch; lists and long texts make rows wide."""
+    size = 0
+    for group in unit.row_groups:
+        chunks = metadata.row_group(group)
+        for chunk in map(chunks.column, range(chunks.num_columns)):
+            if any(chunk.path_in_schema == name or chunk.path_in_schema.startswith(f"{name}.") for name in columns):
+                # Encoded by a dictionary, values take less in the file than in memory.
+                size += max(chunk.total_uncompressed_size, chunk.num_values * VALUE_BYTES)
+    return min(ROWS_PER_BATCH, max(1, unit.weight * BYTES_PER_BATCH // max(1, size)))
 
 
 def _fetch(unit: RowGroups, columns: list[str]) -> pq.ParquetFile:

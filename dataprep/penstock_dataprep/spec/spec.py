@@ -10,6 +10,7 @@ from penstock_dataprep.spec.columns import ColumnSpec, VocabularySpec
 from penstock_dataprep.spec.faults import cross_faults
 from penstock_dataprep.spec.lists import HistorySpec, ListSpec, SequencesSpec
 from penstock_dataprep.spec.source import SourceSpec
+from penstock_dataprep.spec.text import read_yaml
 from penstock_shared.errors import UserMistake
 from penstock_shared.features import Role
 from penstock_shared.files import Name
@@ -201,7 +202,7 @@ def load_spec(path: str, text: str) -> Spec:
     Raises UserMistake with every fault's path in the file, the value found and what is allowed.
     """
     try:
-        document = yaml.safe_load(text)
+        document = read_yaml(text)
     except yaml.YAMLError as fault:
         raise UserMistake(f"{path}: not YAML: {fault}") from None
     if not isinstance(document, dict):

@@ -13,8 +13,10 @@ from penstock_dataprep.verify.drift import open_parent, verify_drift
 from penstock_dataprep.verify.features import verify_sketches, verify_statistics
 from penstock_dataprep.verify.files import expect, read_verified
 from penstock_dataprep.verify.rejects import verify_rejects
+from penstock_dataprep.verify.request import verify_request
 from penstock_dataprep.verify.shard import Checked, verify_shard
 from penstock_dataprep.verify.table import verify_table
+from penstock_dataprep.verify.times import verify_times
 from penstock_dataprep.verify.vocabulary import verify_vocabulary
 from penstock_dataprep.versions.append import increments_of
 from penstock_dataprep.versions.listing import oov_shares
@@ -31,8 +33,9 @@ def verify(manifest: Manifest, path: str) -> int:
     """Check the claims of a manifest at `path`, and return how many claims were checked.
 
     What a dataset does not hold is taken on trust: how many rows were read and filtered beyond those written and
-    rejected; the files of the source; what was measured for a transform; which of a table's ids had no entity; and a
-    vocabulary's `counted_values` and counts where not all the rows that were counted are there (see Tally).
+    rejected; what was in the source; in which split a row belongs, unless split by time; what was measured for a
+    transform; which of a table's ids had no entity; and a vocabulary's `counted_values` and counts where not all the
+    rows that were counted are there (see Tally).
 
     Raises DataRefused naming the first file, and the byte or field in it, that is not as claimed.
     """
@@ -53,6 +56,7 @@ def verify(manifest: Manifest, path: str) -> int:
     claims += 3 * len(found)
     claims += tally.verify({name: check.result()[1] for name, check in tokens.items()})
     claims += _verify_rows_read(manifest, base, path)
+    claims += verify_times(manifest, [checked for _, checked in found], path)
     for name, split in manifest.splits.items():
         own = [checked for owner, checked in found if owner == name]
         claims += _verify_block_index(base, split, [offset for checked in own for offset in checked.offsets])
@@ -70,6 +74,7 @@ def verify(manifest: Manifest, path: str) -> int:
         claims += _verify_certificate(increment.certificate, moments, where)
     written = [checked.sketches for _, checked in found if checked.shard.version == manifest.version]
     claims += verify_drift(manifest, base, written)
+    claims += verify_request(manifest, path)
     digest = manifest_digest(manifest)
     expect(path, "digest", manifest.digest, digest)
     return claims + 1
