@@ -23,6 +23,7 @@ from logs import (
 )
 
 from penstock_dataprep.verify.dataset import verify
+from penstock_dataprep.versions.show import describe
 from penstock_dataprep.vocabularies import counting, numbering, vocabulary
 from penstock_shared import UserMistake
 
@@ -141,6 +142,16 @@ def test_an_append_that_is_there_is_reused_and_another_parent_makes_another_vers
     other = build(rich_spec(files), copy, append_to=Built(chain[0].manifest, parent, reused=False))
     assert not other.reused
     assert other.manifest.version != chain[2].manifest.version
+
+
+def test_show_tells_of_the_order_of_each_build(chain: list[Built]) -> None:
+    grown = chain[-1].manifest
+    assert f"certified uniform in each of {len(grown.increments)} builds" in describe(grown)
+    last = grown.increments[-1]
+    assert last.certificate is not None
+    broken = last.model_copy(update={"certificate": last.certificate.model_copy(update={"passes": False})})
+    told = describe(grown.model_copy(update={"increments": (*grown.increments[:-1], broken)}))
+    assert f"NOT CERTIFIED: the order in builds {last.version}" in told
 
 
 @pytest.fixture(scope="module")

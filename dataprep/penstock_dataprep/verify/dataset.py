@@ -74,10 +74,8 @@ def verify(manifest: Manifest, path: str) -> int:
         claims += _verify_certificate(increment.certificate, moments, where)
     written = [checked.sketches for _, checked in found if checked.shard.version == manifest.version]
     claims += verify_drift(manifest, base, written)
-    claims += verify_request(manifest, path)
-    digest = manifest_digest(manifest)
-    expect(path, "digest", manifest.digest, digest)
-    return claims + 1
+    expect(path, "digest", manifest.digest, manifest_digest(manifest))
+    return claims + 1 + verify_request(manifest, path)
 
 
 def _verify_block_index(base: str, split: Split, offsets: list[int]) -> int:

@@ -12,7 +12,6 @@ from penstock_shared.splits import Split
 def describe(manifest: Manifest) -> str:
     """Return a page of text: rows, features, vocabularies, files."""
     account = manifest.accounting
-    certificate = manifest.shuffle.certificate
     lines = [
         f"{manifest.name}  version {manifest.version}  created {manifest.created}",
         f"digest {manifest.digest}",
@@ -81,8 +80,7 @@ def describe(manifest: Manifest) -> str:
             ],
         ),
         "",
-        f"shuffle seed {manifest.shuffle.seed}, "
-        + ("not certified" if certificate is None else _certificate(certificate)),
+        f"shuffle seed {manifest.shuffle.seed}, {_verdict(manifest)}",
     ]
     if drifted := all_drift(manifest):
         parent = manifest.parent.version if manifest.parent else ""
@@ -173,6 +171,17 @@ def all_drift(manifest: Manifest) -> dict[str, FeatureDrift]:
     tables = manifest.tables.items()
     of_tables = {f"{name}.{feature}": held for name, table in tables for feature, held in table.drift.items()}
     return {**manifest.drift, **of_tables}
+
+
+def _verdict(manifest: Manifest) -> str:
+    """Return what is known of the order: of a version that grew, that of each build on its own."""
+    if manifest.shuffle.certificate is not None:
+        return _certificate(manifest.shuffle.certificate)
+    builds = [(increment.version, increment.certificate) for increment in manifest.increments]
+    failing = [version for version, held in builds if held is None or not held.passes]
+    if builds and not failing:
+        return f"certified uniform in each of {len(builds)} builds"
+    return f"NOT CERTIFIED: the order in builds {', '.join(failing)}" if builds else "not certified"
 
 
 def _certificate(certificate: Certificate) -> str:
