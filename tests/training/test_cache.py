@@ -71,7 +71,7 @@ def test_what_does_not_fit_is_read_from_where_it_is(
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage)
     local = cached(dataset, ("train",), Cache(str(tmp_path / "cache")), said.append)
     assert len(local.copies) == len(copies_in(tmp_path / "cache")) == 1
-    assert "do not fit and are read from" in said[-1]
+    assert "shards do not fit and are read from" in said[-1]
     assert rows_of(local) == rows_of(dataset)
 
 
@@ -200,7 +200,7 @@ sys.stdin.read()
         # Its copies take all there may be: the other dataset is read from where it is.
         assert not cached(two, ("train",), place, said.append).copies
         assert copies_in(tmp_path / "cache") == before
-        assert "do not fit and are read from" in said[-1]
+        assert "shards do not fit and are read from" in said[-1]
         running.kill()
         running.wait()
     local = cached(two, ("train",), place, said.append)

@@ -57,7 +57,7 @@ def cached(dataset: Dataset, split_names: Iterable[str], cache: Cache, say: Call
         claimed = _claim(place, wanted, cache, say)
         lease = Lease(place, {name: wanted[name].bytes for name in claimed})
     if left := len(wanted) - len(claimed):
-        say(f"{cache.folder}: {left} shards do not fit and are read from {dataset.folder}")
+        say(f"{cache.folder}: {left} of {len(wanted)} shards do not fit and are read from {dataset.folder}")
     with ThreadPoolExecutor(PARALLEL_COPIES) as pool:
         list(pool.map(lambda name: copy(dataset.path(wanted[name]), wanted[name], place / name), claimed))
     local = {wanted[name].path: str(place / name) for name in claimed}
