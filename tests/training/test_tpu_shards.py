@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 from sparse_cores import FEATURES, chips, hardware
 from tensorflow.core.tpu.kernels import sparse_core_layout_pb2
-from tensorflow.python.tpu.tpu_embedding_v3_checkpoint_adapter import EmbeddingReshardCallback
 from tensorflow.python.tpu.tpu_embedding_v3_utils import remove_padding_from_sc, unshuffle_from_sc_to_cpu
 from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
@@ -92,20 +91,6 @@ def test_rows_lie_where_tensorflow_has_them(where: tuple[int, ...], random: np.r
     # And nothing else was changed.
     kept = sum(int((shard.numpy() == held).sum()) for shard, held in zip(shards, before, strict=True))
     assert kept == sum(held.size for held in before) - table.size
-
-
-@pytest.mark.parametrize("where", [layout for layout in LAYOUTS if not layout[4]])
-def test_shards_are_those_that_tensorflow_would_restore(where: tuple[int, ...], random: np.random.Generator) -> None:
-    layout = layout_of(*where)
-    table = random.normal(size=layout.unsharded_shape).astype(np.float32)
-    theirs = EmbeddingReshardCallback("items", ["items"], [layout])
-    shape, partitions = list(layout.unsharded_padded_shape), layout.num_partitions
-    rows = shape[0] // partitions
-    for chip in range(partitions):
-        shards = [tf.Variable(tf.zeros([rows, shape[1]])) for _ in range(partitions)]
-        push(tf.Variable(table), layout, shards)
-        asked = f"{shape[0]} {shape[1]} {chip * rows},{rows}:0,{shape[1]}"
-        np.testing.assert_array_equal(shards[chip], theirs.reshard([tf.constant(table)], asked))
 
 
 def run_of(events: Path, embeddings: str, placement: Placement | None = None) -> Run:
