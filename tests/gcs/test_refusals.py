@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import fsspec
 import pytest
 from emulators.gcs import Emulator
 from emulators.gcs_front import Request
@@ -73,6 +74,18 @@ def test_a_permission_lost_on_the_way_ends_the_build_in_words(
         assert run("build", spec, "--out", f"{bucket}/data") == 2
     assert "permission denied" in capsys.readouterr().err
     assert run("build", spec, "--out", f"{bucket}/data") == 0
+
+
+@pytest.mark.parametrize("content", ['{"type": "service_account", "private_key": "s3cret"}', "s3cret", "[]"])
+def test_credentials_that_are_none_are_refused_and_not_shown(
+    content: str, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key.json").write_text(content)
+    monkeypatch.setitem(fsspec.config.conf, "gs", {"token": str(tmp_path / "key.json")})
+    assert run("list", f"{bucket}/data") == 2
+    said = capsys.readouterr().err
+    assert "FSSPEC_GS_TOKEN: holds no credentials that can be used" in said
+    assert "s3cret" not in said
 
 
 def test_a_file_is_created_once(bucket: str) -> None:

@@ -27,11 +27,18 @@ def system() -> GCSFileSystem:
     """Return the filesystem of gs:// URLs, one for all threads of a process.
 
     Its credentials are Google's defaults; FSSPEC_GS_TOKEN names others, and `anon` stands for none. Listings are not
-    cached, for other machines write too.
+    cached, for other machines write too. Raises UserMistake for credentials that are none.
     """
     given = fsspec.config.conf.get("gs", {}).get("token")
     endpoint = os.environ.get("STORAGE_EMULATOR_HOST")
-    return _system(given or ("anon" if endpoint else "google_default"), endpoint, os.getpid())
+    try:
+        return _system(given or ("anon" if endpoint else "google_default"), endpoint, os.getpid())
+    except (KeyError, ValueError) as fault:
+        # Not what was found, which may be a secret.
+        raise UserMistake(
+            f"FSSPEC_GS_TOKEN: holds no credentials that can be used ({type(fault).__name__}); expected anon, "
+            "google_default, or the path of the JSON key of a service account"
+        ) from None
 
 
 @functools.lru_cache(maxsize=4)
@@ -79,7 +86,7 @@ def explain(path: str, fault: Exception) -> PenstockError | None:
     bucket = path.partition("://")[2].partition("/")[0]
     if isinstance(fault, DefaultCredentialsError):
         return UserMistake(
-            f"{path}: no Google credentials found; run gcloud auth application-default login, or set "
+            f"{path}: no Google credentials found: {fault.args[0]}; run gcloud auth application-default login, or set "
             "FSSPEC_GS_TOKEN=anon for a public bucket"
         )
     if isinstance(fault, OSError) and str(fault).startswith("Forbidden"):
