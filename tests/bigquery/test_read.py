@@ -15,6 +15,7 @@ from logs import PLAIN_COLUMNS, build, contents, plain_log, plain_spec, spec_of,
 
 from penstock_dataprep.sources import SOURCES
 from penstock_dataprep.sources.bigquery import session
+from penstock_dataprep.sources.bigquery.table import after_change
 from penstock_dataprep.spec.spec import load_spec
 from penstock_dataprep.storage.scratch import Scratch
 from penstock_shared.errors import PenstockError
@@ -65,6 +66,16 @@ def test_a_table_of_many_streams_gives_the_bytes_of_its_files(
     taken = datetime.datetime.fromisoformat(source.snapshot_time)
     assert began <= taken <= datetime.datetime.now(datetime.timezone.utc)
     assert build(bigquery_spec(table), tmp_path / "table").reused
+
+
+def test_a_slow_clock_does_not_pin_a_table_before_its_last_change() -> None:
+    """The emulator does not tell changes of a table, only when it was made."""
+    changed = datetime.datetime(2026, 11, 20, 12, 0, 0, 123_000, tzinfo=datetime.timezone.utc)
+    millisecond, minute = datetime.timedelta(milliseconds=1), datetime.timedelta(minutes=1)
+    assert after_change(changed - minute, changed) == changed + millisecond
+    assert after_change(changed, changed) == changed + millisecond
+    assert after_change(changed + minute, changed) == changed + minute
+    assert after_change(changed, None) == changed
 
 
 def test_only_taken_columns_are_read_and_come_compressed(front: Front, table: str, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from penstock_shared.errors import UserMistake
 from penstock_shared.origin import Source, TableSource
 from penstock_shared.strict import nearest
 
+MILLISECOND = datetime.timedelta(milliseconds=1)
 VIEWS = ("VIEW", "MATERIALIZED_VIEW")
 
 
@@ -94,7 +95,8 @@ class TableOrigin:
             moment = table.modified
         else:
             table = get_table(client, self.table)
-            moment = self.source.snapshot() or datetime.datetime.now(datetime.timezone.utc)
+            now = datetime.datetime.now(datetime.timezone.utc)
+            moment = self.source.snapshot() or after_change(now, table.modified)
         partitioning = partitioning_of(client, table, self.source.rows_per_range)
         rows = table.num_rows or 0
         units = cut(self.table, rows, self.source.rows_per_range, partitioning, self.hashed)
@@ -162,6 +164,14 @@ class TableOrigin:
         """Raise UserMistake where the rows cannot be read, for want of permission or by a wrong condition."""
         if self.source.query is None:
             check_readable(read_client(), self._request(columns, self.source.where or ""))
+
+
+def after_change(now: datetime.datetime, modified: datetime.datetime | None) -> datetime.datetime:
+    """Return a moment to read a table at, as it was found: not before its last change, as a slow clock here would be.
+
+    BigQuery tells milliseconds, cut off.
+    """
+    return now if modified is None else max(now, modified + MILLISECOND)
 
 
 def find(spec: Spec) -> tuple[TableOrigin, list[Schema]]:
