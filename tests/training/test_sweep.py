@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_SECONDS, wait_until
 
+from penstock_training import lock
 from penstock_training.cli import main
-from penstock_training.sweep import lock
 
 RECIPE = """
 task: retrieval

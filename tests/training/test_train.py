@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from penstock_shared import DataRefused, UserMistake
+from penstock_training import lock
 from penstock_training.recipe import parse_recipe
 from penstock_training.train import evaluate, fit, restore_run
 
@@ -66,6 +67,7 @@ def metrics(workdir: Path) -> dict[str, dict[str, float]]:
 def test_a_run_leaves_all_that_describes_it(unbroken: Path) -> None:
     assert {path.name for path in unbroken.iterdir()} == {
         "recipe.yaml", "run.json", "metrics.json", "metrics.jsonl", "losses.jsonl", "checkpoints", "tensorboard",
+        "lock",
     }  # fmt: skip
     assert parse_recipe((unbroken / "recipe.yaml").read_text(), "r") == parse_recipe(RETRIEVAL, "r")
     assert [json.loads(line)["epoch"] for line in (unbroken / "metrics.jsonl").read_text().splitlines()] == [2]
@@ -133,6 +135,16 @@ def test_a_run_follows_its_dataset_to_another_place(events: Path, unbroken: Path
     fit(written(tmp_path / "recipe.yaml", RETRIEVAL), str(moved), str(tmp_path / "run"))
     run, _ = restore_run(str(tmp_path / "run"))
     assert run.dataset.manifest_path == str(moved)
+
+
+def test_two_fits_do_not_share_a_folder(
+    events: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE_SECONDS", 0.0)
+    recipe = written(tmp_path / "recipe.yaml", RETRIEVAL)
+    with lock.locked(str(unbroken), "fit"), pytest.raises(UserMistake, match="run: another fit is at work here; wait"):
+        fit(recipe, str(events), str(unbroken))
+    fit(recipe, str(events), str(unbroken))
 
 
 @pytest.mark.parametrize("line", ['{"step": 3', "[]", '{"loss": 3}'])

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from penstock_shared.errors import UserMistake
 from penstock_training.data.cache import Cache, cached
@@ -14,6 +15,7 @@ from penstock_training.fitting.loop import TrainingLoop
 from penstock_training.fitting.progress import TrainingProgress
 from penstock_training.fitting.run import Run, build_run, check_run, make_deterministic
 from penstock_training.fitting.workdir import RECIPE_NAME, Workdir, to_json
+from penstock_training.lock import locked
 from penstock_training.recipe import load_recipe
 from penstock_training.storage import write_text
 from penstock_training.strategies import place
@@ -50,9 +52,10 @@ def fit(
     # Reads rows, and devices are placed before TensorFlow computes anything.
     check_questions(recipe, dataset, inputs)
     workdir = Workdir(workdir_path)
-    with others_heard(placement):
+    with others_heard(placement), ExitStack() as held:
         if placement.leads:
             workdir.claim(recipe, dataset, source_path)
+            held.enter_context(locked(workdir.folder, "fit"))
         placement.wait()
         workdir.check(recipe, dataset, source_path)
 

@@ -11,10 +11,10 @@ from penstock_training.data.inputs import match
 from penstock_training.evaluation.metrics import shown
 from penstock_training.fitting.preemption import Preempted, Preemption
 from penstock_training.fitting.workdir import Workdir, to_json
+from penstock_training.lock import locked
 from penstock_training.storage import make_folder, write_text
 from penstock_training.strategies import check_share
 from penstock_training.sweep.attempt import FOLDERS, Attempts
-from penstock_training.sweep.lock import locked
 from penstock_training.sweep.record import SETTLED
 from penstock_training.sweep.schema import Judge
 from penstock_training.sweep.table import Row, print_table, ranked, sweep_document
@@ -56,7 +56,7 @@ def search(
     # 2. Run those that are not done.
     attempts, preemption = Attempts(folder, dataset, _fit_flags(cache, strategy, replicas)), Preemption()
     started, done = time.monotonic(), 0
-    with locked(folder) as lock, preemption.watched():
+    with locked(folder, "sweep") as lock, preemption.watched():
         for place, trial in enumerate(trials, start=1):
             if attempts.record(trial).status in SETTLED:
                 continue
