@@ -14,8 +14,8 @@ from penstock_dataprep.storage.files import filesystem, is_local, open_input
 from penstock_dataprep.storage.reach import reaching
 from penstock_shared.errors import DataRefused
 
-# Of a batch in memory, before tokens and lists are worked on; rows of some numbers and short strings take far less.
-BYTES_PER_BATCH = 256 << 20
+# Of a batch as read; coding the tokens of lists takes eight times as much. Rows of some numbers and short strings fit.
+BYTES_PER_BATCH = 64 << 20
 VALUE_BYTES = 8
 
 
