@@ -185,7 +185,7 @@ def test_runs_are_compared_side_by_side_or_refused(
 
     # Judged on what it was trained on, a run that hides what users had has nothing to find.
     assert main(["evaluate", one, "--split", "train"]) == 2
-    assert "split train has no user with an item to find" in capsys.readouterr().err
+    assert "split train has no user with an item to find (left out: 0 rows of users outside" in capsys.readouterr().err
     assert main(["evaluate", one, "--split", "tset"]) == 2
     assert "evaluation.split is 'tset', but the dataset has train, test" in capsys.readouterr().err
     assert main(["evaluate", one, "--split", "test"]) == 0

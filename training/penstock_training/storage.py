@@ -41,7 +41,7 @@ FORBIDDEN = tuple(
 )
 FAILED = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EIO))
 OF_DISK = re.compile(rf"^(.*); ({'|'.join(map(re.escape, FORBIDDEN + FAILED))})")
-OPS = re.compile(r"\{\{function_node [^}]*\}\} ?| \[Op:\w+\]")
+OPS = re.compile(r"\{\{function_node [^}]*\}\} ?| \[Op:\w+\](?: name: *)?")
 
 
 def is_remote(path: str) -> bool:

@@ -16,7 +16,7 @@ from penstock_shared.splits import Split
 from penstock_shared.strict import nearest
 from penstock_training.data.lease import Lease
 from penstock_training.data.order import BlockTable
-from penstock_training.storage import UNREACHABLE, ask_of_each, exists, file_bytes, is_folder, read_bytes
+from penstock_training.storage import UNREACHABLE, ask_of_each, exists, file_bytes, is_folder, read_bytes, reason
 
 
 @dataclass(frozen=True)
@@ -125,4 +125,4 @@ def _read(path: str) -> bytes:
     except UNREACHABLE:
         raise
     except tf.errors.OpError as fault:
-        raise DataRefused(f"{path}: cannot be read: {fault.message}") from None
+        raise DataRefused(f"{path}: cannot be read: {reason(fault)}") from None

@@ -13,7 +13,7 @@ from penstock_shared.splits import Shard
 from penstock_shared.vocabularies import Vocabulary
 from penstock_training.data.dataset import Dataset
 from penstock_training.data.decode import Values, decode_block
-from penstock_training.storage import sequential_bytes
+from penstock_training.storage import reason, sequential_bytes
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,6 @@ def _blocks(dataset: Dataset, shard: Shard, columns: tuple) -> Iterator[list[Val
             yield decode_block(tf.constant(payload), columns, tf.constant(rows), tf.constant(path))
             held += rows
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as fault:
-        raise DataRefused(f"{path}: corrupt after {held} rows: {fault.message}; copy the dataset again") from None
+        raise DataRefused(f"{path}: corrupt after {held} rows: {reason(fault)}; copy the dataset again") from None
     if held != shard.rows:
         raise DataRefused(f"{path}: holds {held} rows, expected {shard.rows} as the manifest says")

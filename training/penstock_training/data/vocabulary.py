@@ -12,7 +12,7 @@ from penstock_shared.tokens import FIRST_OOV_ID, first_token_id
 from penstock_shared.vocabularies import Vocabulary
 from penstock_training.data.dataset import Dataset
 from penstock_training.data.decode import Values, decode_block
-from penstock_training.storage import sequential_bytes
+from penstock_training.storage import reason, sequential_bytes
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _blocks(dataset: Dataset, vocabulary: Vocabulary) -> Iterator[tuple[Values, 
                 yield token, count
                 held += rows
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as fault:
-            raise DataRefused(f"{path}: corrupt after {held} tokens: {fault.message}; copy the dataset again") from None
+            raise DataRefused(f"{path}: corrupt after {held} tokens: {reason(fault)}; copy the dataset again") from None
         if held != shard.tokens:
             raise DataRefused(f"{path}: holds {held} tokens, expected {shard.tokens} as the manifest says")
 

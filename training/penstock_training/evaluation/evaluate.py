@@ -142,9 +142,11 @@ class Evaluator:
             seen = self._split_rows(self.recipe.training.split).all(wanted)
         questions = ask(self._test, seen, self.first_user, self.first_item, self.items)
         if not len(questions.users):
+            left_out = ", ".join(f"{count} {what}" for what, count in questions.left_out.items())
             raise UserMistake(
                 f"{self.dataset.manifest_path}: split {self.recipe.evaluation.split} has no user with an item to find "
-                f"(left out: {questions.left_out}); take another evaluation.split, or split the dataset by another rule"
+                f"(left out: {left_out}); take another evaluation.split, evaluation.filter_seen: false where the items "
+                "were seen, or split the dataset by another rule"
             )
         return questions
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from penstock_shared.errors import PenstockError, UserMistake
 from penstock_training.fitting.workdir import Workdir
-from penstock_training.storage import write_text
+from penstock_training.storage import OPS, write_text
 
 FAULT_NAME = "fault.txt"
 # What TensorFlow and Keras raise says by itself what it is about; of other errors the name is part of what they say.
@@ -31,7 +31,6 @@ PLACE = re.compile(r'File "([^"]+)", line (\d+), in (\w+)')
 LIBRARIES = ("site-packages", "dist-packages")
 # Lines that start so and what follows them repeat what is said elsewhere.
 TAILS = ("Call arguments received", "Arguments received", "[[{{node", "Stack trace")
-OPS = re.compile(r"\{\{function_node [^}]*\}\} ?| \[Op:\w+\](?: name: *)?")
 FRAMES = ("in user code", "Graph execution error", "Detected at node", "File ", "<stack traces")
 
 
