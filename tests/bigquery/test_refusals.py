@@ -11,11 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from emulator import DATASET, Emulator
+from emulators.ports import held_ports
 from front import NO_ROWS, Front
 from google.cloud.bigquery import SchemaField, Table
 from logs import left_behind, plain_log, run, write_spec
 from test_read import bigquery_spec
 
+from penstock_dataprep.sources.bigquery import clients
 from penstock_dataprep.sources.bigquery.volatile import volatile
 from penstock_dataprep.spec.spec import load_spec
 from penstock_shared.errors import UserMistake
@@ -149,6 +151,23 @@ def test_a_missing_permission_to_see_the_table(
     said = refused(bigquery_spec("test.shop.secret", COLUMNS), tmp_path, capsys)
     assert "source.bigquery.table: test.shop.secret: permission denied: " in said
     assert "Access Denied" in said
+
+
+@pytest.mark.parametrize(
+    "source", [{"table": "test.shop.far"}, {"query": "SELECT user_id, timestamp FROM shop.far", "dataset": DATASET}]
+)
+def test_who_cannot_be_reached_is_not_waited_for_long(
+    source: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test")
+    monkeypatch.setattr(clients, "FIRST_ANSWER", clients.FIRST_ANSWER.with_timeout(0.1))
+    with held_ports(1) as (port,):
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        assert run("plan", write_spec(tmp_path / "spec.yaml", bigquery_spec("", COLUMNS, bigquery=source))) == 1
+    said = capsys.readouterr().err
+    assert re.match(
+        r"penstock-data: source.bigquery.(table: test.shop.far|query: the query): Timeout of 0.1s exceeded", said
+    )
 
 
 def test_views_are_read_by_a_query(

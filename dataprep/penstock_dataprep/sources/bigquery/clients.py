@@ -19,6 +19,8 @@ from penstock_shared.errors import UserMistake
 
 REST_EMULATOR = "BIGQUERY_EMULATOR_HOST"
 STORAGE_EMULATOR = "BIGQUERY_STORAGE_EMULATOR_HOST"
+# Of the first request: who cannot be reached at all need not be waited for as long as one that is busy.
+FIRST_ANSWER = bigquery.DEFAULT_RETRY.with_timeout(60)
 ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 

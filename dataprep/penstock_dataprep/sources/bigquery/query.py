@@ -6,6 +6,7 @@ from typing import Any
 from google.api_core import exceptions
 from google.cloud import bigquery
 
+from penstock_dataprep.sources.bigquery import clients
 from penstock_dataprep.sources.bigquery.faults import ANY, explain
 from penstock_shared.digests import fingerprint
 
@@ -16,7 +17,8 @@ PLACE = "source.bigquery.query"
 def dry_run(client: bigquery.Client, query: str) -> tuple[list[bigquery.SchemaField], Any]:
     """Return (columns of a query's result, what tells the state of all it reads), without running it."""
     try:
-        job = client.query(query, job_config=bigquery.QueryJobConfig(dry_run=True, use_query_cache=False))
+        dry = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
+        job = client.query(query, job_config=dry, retry=clients.FIRST_ANSWER, job_retry=None)
         tables = [client.get_table(reference) for reference in job.referenced_tables]
     except ANY as fault:
         raise explain(fault, PLACE, "the query", "mend the query") from None

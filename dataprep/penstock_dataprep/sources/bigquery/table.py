@@ -9,6 +9,7 @@ from google.cloud import bigquery
 from pydantic import TypeAdapter
 
 from penstock_dataprep.sources.base import ROW_COLUMN, Schema, SourceBatch, Unit
+from penstock_dataprep.sources.bigquery import clients
 from penstock_dataprep.sources.bigquery.batch import RawBatch
 from penstock_dataprep.sources.bigquery.clients import read_client, rest_client
 from penstock_dataprep.sources.bigquery.columns import Column, read_columns
@@ -198,7 +199,7 @@ def find(spec: Spec) -> tuple[TableOrigin, list[Schema]]:
 def get_table(client: bigquery.Client, name: str) -> bigquery.Table:
     """Return a table's metadata. Raises UserMistake for one that is not there, not to be seen, or no table."""
     try:
-        table = client.get_table(name)
+        table = client.get_table(name, retry=clients.FIRST_ANSWER)
     except ANY as fault:
         raise explain(fault, f"{PLACE}.table", name) from None
     if table.table_type in VIEWS:
