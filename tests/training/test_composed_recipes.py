@@ -138,6 +138,12 @@ def test_settings_are_yaml_and_the_last_of_a_key_counts(base: Path, settings: li
         ("", ["model..dimension=3"], r"expected a key such as training"),
         ("", ["model.hidden=[1"], r"^--set model\.hidden=\[1: not YAML"),
         ("", ["from=other.yaml"], r"^--set from=other\.yaml: what a recipe starts from"),
+        (
+            "",
+            ["training.lanes=3"],
+            r"^--set training\.lanes=3 over \S*base\.yaml: training: .* that lanes \(3\) divides",
+        ),
+        ("training: {lanes: 5}\n", [], r"^\S*upper\.yaml over \S*base\.yaml: training: .* that lanes \(5\) divides"),
         ("", ["task.a=3"], r"^--set task\.a=3: task: found {'a': 3}"),
     ],
 )

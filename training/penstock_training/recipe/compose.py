@@ -25,6 +25,12 @@ class Layer:
         """Return the name of the place that the value at `path` came from, or would have had to."""
         return next(self.origins[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self.origins)
 
+    def origins_of(self, path: Path) -> str:
+        """Return the names of all places that a value at `path` is put together from, the uppermost first."""
+        around = self.origin(path)
+        inside = [name for held, name in self.origins.items() if path and held[: len(path)] == path]
+        return " over ".join(dict.fromkeys([*reversed(inside), around]))
+
 
 def lay_over(lower: Layer, upper: Layer) -> Layer:
     """Return the document of both, the upper one's values where both have one."""

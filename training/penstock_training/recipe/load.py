@@ -58,7 +58,7 @@ def read_layers(text: str | bytes, where: str) -> Layer:
 def resolve(said: Layer, settings: Sequence[Setting]) -> Recipe:
     """Return the recipe of what files say and the settings over it. Raises UserMistake as `load_recipe` does."""
     whole = _with_settings(said, settings)
-    return parse(Recipe, whole.document, whole.origin, UserMistake)
+    return parse(Recipe, whole.document, whole.origins_of, UserMistake)
 
 
 def recipe_origins(path: str, settings: Sequence[str]) -> list[tuple[str, Any, str]]:
