@@ -130,7 +130,7 @@ def test_of_two_builds_that_race_one_publishes(emulator: Emulator, spec: str, bu
     with emulator.front.rule(hold_manifests):
         racers = [start(spec, f"{bucket}/data", tmp_path / machine) for machine in ("one", "other")]
         said = [racer.communicate(timeout=PATIENCE_SECONDS) for racer in racers]
-    assert sorted(racer.returncode for racer in racers) == [0, 2]
+    assert sorted(racer.returncode for racer in racers) == [0, 2], said
     ((_, refusal),) = (text for racer, text in zip(racers, said, strict=True) if racer.returncode == 2)
     assert "another build published this version first, with the same content" in refusal
     assert "Traceback" not in refusal

@@ -1,6 +1,6 @@
 """Run the workers of --direct_running_mode=multi_processing, and end the job when one of them dies.
 
-Beam's own handler of such processes does not tell the runner, which then waits for ever for what it asked a dead one.
+Beam's own handler of them does not tell the runner, which then may wait for ever for what it asked a dead one.
 """
 
 import os
@@ -87,14 +87,15 @@ class WatchedWorker(SubprocessSdkWorkerHandler):
         self._closing, self._closed = threading.Event(), threading.Event()
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
         WATCH.add(self._process)
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._watching = threading.Thread(target=self._watch, daemon=True)
+        self._watching.start()
 
     def _watch(self) -> None:
         code = self._process.wait()
-        if self._closing.is_set():
-            return
-        WATCH.note_death(code)
-        # The runner may ask more before it learns of it.
+        # The runner may have noticed first, by a connection that broke, and be closing all workers.
+        if code or not self._closing.is_set():
+            WATCH.note_death(code)
+        # It may ask more before it learns of it.
         while not self._closed.wait(SECONDS_BETWEEN_LOOKS):
             for number, future in list(self.control_conn._futures_by_id.items()):
                 future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=number, error="the worker died"))
@@ -110,6 +111,7 @@ class WatchedWorker(SubprocessSdkWorkerHandler):
             self._process.wait()
         WATCH.remove(self._process)
         self._closed.set()
+        self._watching.join()
 
 
 WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(WatchedWorker)
