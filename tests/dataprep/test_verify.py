@@ -186,6 +186,15 @@ FALSE_CLAIMS = {
         _set("splits.test.rule", lambda _: "timestamp >= 7"),
         r"rules of version \w+: train ends at \d+ and test begins at 7",
     ),
+    "a rule in other words": (
+        _set("splits.test.rule", lambda rule: f"{rule}x"),
+        "splits.test.rule: found no interval of timestamp",
+    ),
+    "padding": (_set("features.2.padding", more), "padding: found 0, the manifest says 1"),
+    "limit of the certificate": (
+        _set("shuffle.certificate.limit_z", more),
+        "limit_z: found 5.0, the manifest says 6.0",
+    ),
     "vocabulary columns": (_set("vocabularies.item_id.columns.0.values_per_row", more), "1 value for each entry"),
     "shuffle certificate": (_set("shuffle.certificate.z.train.serial timestamp", more), "serial timestamp: found"),
     "shuffle verdict": (_set("shuffle.certificate.passes", lambda passes: not passes), "passes: found"),

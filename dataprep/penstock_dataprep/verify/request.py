@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from typing import Any
 
-from penstock_dataprep.order.split import make_splitter
+from penstock_dataprep.order.certificate import LIMIT_Z
+from penstock_dataprep.order.split import interval, make_splitter
 from penstock_dataprep.spec.spec import Spec, TimeSplit
+from penstock_dataprep.transforms.time_part import TimePartRule
 from penstock_dataprep.verify.files import expect
+from penstock_dataprep.versions.append import increments_of
 from penstock_shared.digests import request_fingerprint, version_of
 from penstock_shared.errors import DataRefused
 from penstock_shared.manifest import Manifest
 from penstock_shared.origin import FileSource
 from penstock_shared.strict import parse
+from penstock_shared.tokens import PADDING_ID
 
 Claim = tuple[str, Any, Any]  # (place in the manifest, what it says, what was found)
 
@@ -38,6 +42,9 @@ def _claims(manifest: Manifest, spec: Spec) -> Iterator[Claim]:
     yield from _sources(manifest, spec)
     yield from _vocabularies(manifest, spec)
     yield from _rules(manifest, spec)
+    yield from _features(manifest, spec)
+    if manifest.shuffle.certificate is not None:
+        yield "shuffle.certificate.limit_z", manifest.shuffle.certificate.limit_z, LIMIT_Z
 
 
 def _request(manifest: Manifest) -> Iterator[Claim]:
@@ -87,7 +94,23 @@ def _vocabularies(manifest: Manifest, spec: Spec) -> Iterator[Claim]:
 
 def _rules(manifest: Manifest, spec: Spec) -> Iterator[Claim]:
     """Yield the rules of the splits in words; where a split by time is cut is no matter of the spec."""
-    if not isinstance(spec.split, TimeSplit):
+    if isinstance(spec.split, TimeSplit):
+        time, rules = spec.role("time") or "", increments_of(manifest)[-1].rules
+        for name, split in manifest.splits.items():
+            rule = rules.get(name, "")
+            yield f"splits.{name}.rule", split.rule, split.rule if split.rule.startswith(rule) else rule
+            yield f"splits.{name}.rule", rule, rule if interval(rule, time) is not None else f"no interval of {time}"
+    else:
         splitter = make_splitter(spec, None)
         for name, split in manifest.splits.items():
             yield f"splits.{name}.rule", split.rule, splitter.rule(name)
+
+
+def _features(manifest: Manifest, spec: Spec) -> Iterator[Claim]:
+    for feature in manifest.features:
+        place, column = f"features.{feature.name}", spec.columns.get(feature.name)
+        yield f"{place}.padding", feature.padding, PADDING_ID
+        rule = column.transform if column is not None else None
+        # The unit of a time is its column's where the spec gives none.
+        if rule is not None and not rule.is_measured and not isinstance(rule, TimePartRule):
+            yield f"{place}.transform", feature.transform, rule.settle(None)
