@@ -6,11 +6,13 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
 from penstock_dataprep import steps
+from penstock_dataprep.job import Job
+from penstock_dataprep.phases import step_of
 
 
 def deal_rows(
     pipeline: beam.Pipeline,
-    step: Any,
+    job: Job,
     staged: PCollection,
     splitter: AsSingleton,
     judged: AsSingleton,
@@ -18,16 +20,17 @@ def deal_rows(
     measured: AsSingleton,
     numbered: AsList,
     indexes: AsList,
-) -> tuple[AsSingleton, AsSingleton, PCollection]:
-    """Return (facts of the features, design, segments by shard) of a dataset of plain rows."""
+) -> tuple[AsSingleton, AsSingleton, PCollection, PCollection]:
+    """Return (facts of the features, design, segments by shard, files of kept events) of a dataset of plain rows."""
+    step = step_of(job)
     design = _design(pipeline, step, judged, sizes, measured, numbered)
     segments = staged | "MapAndDeal" >> step(steps.shards.map_batch, splitter, design, numbered, indexes)
-    return judged, design, segments
+    return judged, design, segments, pipeline | "NoTails" >> beam.Create([], reshuffle=False)
 
 
 def deal_lists(
     pipeline: beam.Pipeline,
-    step: Any,
+    job: Job,
     staged: PCollection,
     splitter: AsSingleton,
     judged: AsSingleton,
@@ -35,13 +38,17 @@ def deal_lists(
     measured: AsSingleton,
     numbered: AsList,
     indexes: AsList,
-) -> tuple[AsSingleton, AsSingleton, PCollection]:
+) -> tuple[AsSingleton, AsSingleton, PCollection, PCollection]:
     """Return the same of a dataset of histories or sequences, whose rows are made from a key's events in order."""
+    step = step_of(job)
+    older = (
+        pipeline
+        | "OlderFiles" >> beam.Create(list(range(len(job.parent_tails.files if job.parent_tails else ()))))
+        | "ReadOlder" >> step(steps.tails.read_older, judged, numbered, indexes)
+    )
+    rows = staged | "MapEvents" >> step(steps.events.map_events, splitter, judged, measured, numbered, indexes)
     arranged = (
-        staged
-        | "MapEvents" >> step(steps.events.map_events, splitter, judged, measured, numbered, indexes)
-        | "GroupKeys" >> beam.GroupByKey()
-        | "Arrange" >> step(steps.events.arrange)
+        {"rows": rows, "older": older} | "GroupKeys" >> beam.CoGroupByKey() | "Arrange" >> step(steps.events.arrange)
     )
     facts = AsSingleton(
         pipeline | "Lists" >> beam.Create([None]) | "Measure" >> step(steps.events.measure, judged, AsList(arranged))
@@ -49,7 +56,7 @@ def deal_lists(
     sizes = arranged | "CountRows" >> step(steps.events.count_rows)
     design = _design(pipeline, step, facts, sizes, measured, numbered)
     segments = arranged | "Gather" >> step(steps.events.gather, design)
-    return facts, design, segments
+    return facts, design, segments, arranged | "WriteTails" >> step(steps.tails.write_tails, design, facts)
 
 
 def _design(

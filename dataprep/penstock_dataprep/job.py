@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import penstock_dataprep
+from penstock_dataprep.histories.partitions import partition_bits
 from penstock_dataprep.sources import Origin, Unit
 from penstock_dataprep.spec.columns import VocabularySpec
 from penstock_dataprep.spec.spec import Spec
@@ -11,6 +12,7 @@ from penstock_dataprep.storage.files import is_local, join
 from penstock_dataprep.storage.scratch import FOLDER_NAME, Scratch
 from penstock_dataprep.versions.parent import read_parent
 from penstock_shared.manifest import MANIFEST_NAME, Manifest
+from penstock_shared.tails import Tails
 from penstock_shared.vocabularies import Vocabulary
 
 
@@ -89,6 +91,21 @@ class Job:
     def parent(self) -> Manifest | None:
         """Return the manifest to append to; a worker reads it once, so that no step carries it along."""
         return None if self.append_to is None else read_parent(self.append_to)
+
+    @property
+    def parent_tails(self) -> Tails | None:
+        """Return the events that the parent kept for the histories of this build's rows, or None."""
+        return self.parent.tails if self.parent is not None and self.spec.history is not None else None
+
+    def token_vocabularies(self) -> dict[str, str]:
+        """Return, by column of a history, the name of its vocabulary, where that has tokens."""
+        columns = self.spec.history.columns if self.spec.history else ()
+        used = {target.name: target.vocabulary for target in self.targets if target.name in columns}
+        return {name: held for name, held in used.items() if held and self.vocabularies()[held][0].encoding == "table"}
+
+    def key_partition_bits(self, rows: int) -> int:
+        """Return the number of leading hash bits that cut the events of so many rows, and kept ones, by their key."""
+        return partition_bits(rows + (self.parent_tails.events if self.parent_tails else 0))
 
     def parent_vocabulary(self, name: str) -> Vocabulary | None:
         """Return the parent's vocabulary `name`, or None."""

@@ -69,8 +69,8 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     )
 
     deal = deal_rows if job.spec.list_rules is None else deal_lists
-    facts, design, segments = deal(
-        pipeline, step, log.staged, splitter, judged, counted.sizes, counted.measured, numbered, indexes
+    facts, design, segments, tails = deal(
+        pipeline, job, log.staged, splitter, judged, counted.sizes, counted.measured, numbered, indexes
     )
     shards = (
         segments | "GroupShards" >> beam.GroupByKey() | "WriteShards" >> step(steps.shards.write_shard, design, facts)
@@ -92,6 +92,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
             numbered,
             AsList(vocabulary_shards),
             AsList(shards),
+            AsList(tails),
             described,
         )
     )

@@ -11,6 +11,7 @@ from penstock_shared.layout import LAYOUT_VERSION, Column, RecordLayout
 from penstock_shared.manifest import Increment, Manifest, Table
 from penstock_shared.origin import Parent
 from penstock_shared.splits import Shard, Split
+from penstock_shared.tails import Tails
 from penstock_shared.vocabularies import Vocabulary, VocabularyShard
 
 VERSION_DIGITS = 12
@@ -25,6 +26,7 @@ def manifest_digest(manifest: Manifest) -> str:
         manifest.splits,
         manifest.increments,
         manifest.tables,
+        manifest.tails,
     )
 
 
@@ -35,8 +37,9 @@ def content_digest(
     splits: dict[str, Split],
     increments: tuple[Increment, ...] = (),
     tables: dict[str, Table] | None = None,
+    tails: Tails | None = None,
 ) -> str:
-    """Return the sha256 of what a trainer would read: the columns, the tokens, the rows in their order.
+    """Return the sha256 of what a trainer or an append would read: columns, tokens, rows in their order, tails.
 
     Where files lie, when and by what they were built does not count.
     """
@@ -56,6 +59,13 @@ def content_digest(
         document["columns"] = [[feature.column.digested() for feature in held.features] for held in increments]
         document["increments"] = {
             name: [place[shard.version] for shard in held.shards] for name, held in splits.items()
+        }
+    if tails is not None:
+        document["tails"] = {
+            "key": tails.key,
+            "kept": tails.kept,
+            "columns": [column.digested() for column in tails.block_columns],
+            "files": [[file.partition, file.keys, file.events, file.bytes, file.crc32c] for file in tails.files],
         }
     return fingerprint(document)
 

@@ -18,6 +18,7 @@ from penstock_shared.origin import Parent, Source, Tool
 from penstock_shared.sketches import FeatureDrift
 from penstock_shared.splits import Shard, Split
 from penstock_shared.strict import Strict, parse
+from penstock_shared.tails import Tails
 from penstock_shared.vocabularies import Vocabulary
 
 MANIFEST_NAME = "manifest.json"
@@ -114,7 +115,8 @@ class Manifest(Strict):
 
     A version that was appended to another has `parent`, and an increment for each build whose shards it lists, oldest
     first, its own the last. Its features are as wide as the widest of theirs; statistics and accounting are over all
-    of them, `source`, `spec` and `tool` of its own build alone.
+    of them, `source`, `spec` and `tool` of its own build alone. `tails` are over all rows ever read for it and those
+    before it, listed or not; a version without them takes no rows with histories.
     """
 
     format: Literal["penstock-dataset"] = FORMAT
@@ -138,6 +140,7 @@ class Manifest(Strict):
     parent: Parent | None = None
     increments: tuple[Increment, ...] = ()
     drift: dict[str, FeatureDrift] = Field(default_factory=dict)
+    tails: Tails | None = None
 
     @model_validator(mode="after")
     def _holds_together(self) -> "Manifest":

@@ -11,7 +11,7 @@ from event_logs import BY_TIME, BY_USER, SEQUENCES, document, log_of, split_of
 from event_reference import Ids, as_sequences
 from logs import Built, build, contents, rows_of, vocabulary_tokens, write_parquet
 
-from penstock_dataprep.histories import events
+from penstock_dataprep.histories import partitions
 from penstock_dataprep.verify.dataset import verify
 
 DAY = 2**42
@@ -80,5 +80,5 @@ def test_what_was_measured_for_a_transform_stays(tmp_path: Path) -> None:
 def test_files_and_partitions_do_not_change_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     days = [day(0), day(1)]
     expected = contents(chain_of(days, tmp_path / "one")[-1])
-    monkeypatch.setattr(events, "EVENTS_PER_PARTITION", 60)
+    monkeypatch.setattr(partitions, "EVENTS_PER_PARTITION", 60)
     assert contents(chain_of(days, tmp_path / "other", files=3)[-1]) == expected

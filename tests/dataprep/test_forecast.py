@@ -88,6 +88,10 @@ def test_lists_of_events_and_assumptions_count(tmp_path: Path, capsys: pytest.Ca
     plan = planned(plain_spec(files, history=history), tmp_path, capsys, "--assume", "startup_seconds=0")
     assert value(plan, "mean list") == pytest.approx((ROWS / 200 - 1) / 2, rel=0.05)
     assert plan["assumptions"]["startup_seconds"]["value"] == 0
+    tails = build(plain_spec(files, history=history), tmp_path / "datasets").manifest.tails
+    assert tails is not None
+    assert value(plan, "events kept") == pytest.approx(tails.events, rel=0.05)
+    assert value(plan, "kept for appends") == pytest.approx(tails.bytes, rel=0.2)
     sequences = {"key": "user_id", "columns": ["item_id"], "length": 20}
     plan = planned(plain_spec(files, examples="sequences", sequences=sequences), tmp_path, capsys)
     assert value(plan, "mean list") == 20

@@ -12,9 +12,9 @@ import pytest
 from event_logs import BY_TIME, BY_USER, COLUMNS, HISTORY, LEAVE_LAST, SEQUENCES, build_log, document, log_of, split_of
 from event_reference import Ids, as_sequences, with_histories
 from killing import Request
-from logs import build, contents, rows_of, run, write_parquet
+from logs import build, contents, rows_of, run, shards, write_parquet
 
-from penstock_dataprep.histories import events, gather
+from penstock_dataprep.histories import gather, partitions
 from penstock_dataprep.histories.windows import members
 from penstock_dataprep.sources import parquet
 from penstock_dataprep.verify.dataset import verify
@@ -85,7 +85,7 @@ def test_nothing_but_rows_and_seed_decides_the_bytes(
     lists: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = pa.concat_tables([held := log_of(seed=8), held.slice(0, 40)])  # with copies
-    expected = contents(build_log(table, tmp_path / "reference", BY_TIME, lists))
+    expected = shards(build_log(table, tmp_path / "reference", BY_TIME, lists))
     arrangements = [
         # (files, rows per batch, events per partition, values per slice, runner flags)
         (1, 50, 1 << 18, 1 << 22, ("--direct_num_workers=2",)),
@@ -93,11 +93,11 @@ def test_nothing_but_rows_and_seed_decides_the_bytes(
     ]
     for number, (files, batch_rows, partition_events, slice_values, flags) in enumerate(arrangements):
         monkeypatch.setattr(parquet, "ROWS_PER_BATCH", batch_rows)
-        monkeypatch.setattr(events, "EVENTS_PER_PARTITION", partition_events)
+        monkeypatch.setattr(partitions, "EVENTS_PER_PARTITION", partition_events)
         monkeypatch.setattr(gather, "VALUES_PER_SLICE", slice_values)
         shuffled = table.take(pa.array(np.random.default_rng(number).permutation(table.num_rows)))
         paths = write_parquet(shuffled, tmp_path / f"log-{number}", files, batch_rows)
-        assert contents(build(document(paths, BY_TIME, lists), tmp_path / f"out-{number}", flags)) == expected
+        assert shards(build(document(paths, BY_TIME, lists), tmp_path / f"out-{number}", flags)) == expected
 
 
 @pytest.mark.parametrize("lists", [HISTORY, SEQUENCES], ids=["history", "sequences"])

@@ -19,6 +19,8 @@ from penstock_dataprep.verify.dataset import verify
 from penstock_dataprep.versions.catalog import published
 
 KILLS = 12
+# The days are of the same times, so all events are kept.
+OF_DAYS = {"key": "user_id", "columns": ["item_id"], "length": 20, "kept": 1000}
 
 
 def plain(folder: Path) -> dict[str, Any]:
@@ -45,15 +47,16 @@ def joined(folder: Path) -> dict[str, Any]:
 
 
 def day(folder: Path) -> dict[str, Any]:
-    return plain_spec(write_parquet(plain_log(8_000, seed=5, items=140), folder / "day", files=4))
+    """Return the spec of a day to append, whose histories have the rows of the day before in them."""
+    return plain_spec(write_parquet(plain_log(8_000, seed=5, items=140), folder / "day", files=4), history=OF_DAYS)
 
 
-@pytest.mark.parametrize("document", [plain, joined, day], ids=["plain", "tables and histories", "appended"])
+@pytest.mark.parametrize("document", [plain, joined, day], ids=["plain", "tables and histories", "appended histories"])
 def test_a_build_killed_many_times_is_finished_to_the_same_bytes(document: Any, tmp_path: Path) -> None:
     spec, root = document(tmp_path), tmp_path / "datasets"
     parents: dict[Path, Built] = {}
     if document is day:
-        older = plain_spec(write_parquet(plain_log(4_000, seed=4), tmp_path / "earlier"))
+        older = plain_spec(write_parquet(plain_log(4_000, seed=4), tmp_path / "earlier"), history=OF_DAYS)
         parents = {place: build(older, place) for place in (tmp_path / "undisturbed", root)}
     undisturbed = Request(spec, tmp_path / "undisturbed", parents.get(tmp_path / "undisturbed"))
     events = undisturbed.file_events(tmp_path / "events")

@@ -29,6 +29,12 @@ def test_the_golden_manifest_is_dumped_to_the_same_bytes(text: str, manifest: Ma
     assert load_manifest(text.encode(), "manifest.json") == manifest
 
 
+def test_a_manifest_of_before_tails_were_kept_is_read(text: str, manifest: Manifest) -> None:
+    document = json.loads(text)
+    del document["tails"]
+    assert load_manifest(json.dumps(document), "manifest.json") == manifest.model_copy(update={"tails": None})
+
+
 def test_features_are_found_by_role(manifest: Manifest) -> None:
     roles = ("user", "item", "label", "time", "feature")
     names = [feature.name for role in roles if (feature := manifest.feature(role))]
@@ -38,9 +44,12 @@ def test_features_are_found_by_role(manifest: Manifest) -> None:
 
 def test_golden_digests(manifest: Manifest) -> None:
     parts = (manifest.features, manifest.layout, manifest.vocabularies, manifest.splits)
-    assert manifest.digest == content_digest(*parts, manifest.increments, manifest.tables)
-    assert manifest.digest != content_digest(*parts, manifest.increments)
-    assert manifest.digest != content_digest(*parts, (), manifest.tables)
+    assert manifest.digest == content_digest(*parts, manifest.increments, manifest.tables, manifest.tails)
+    assert manifest.digest != content_digest(*parts, manifest.increments, None, manifest.tails)
+    assert manifest.digest != content_digest(*parts, (), manifest.tables, manifest.tails)
+    # What a manifest of before tails were kept states.
+    without = "cdd6da3d84bb0cae19568462442ed637ff7906ffd8a2852829a9ac69a5fceccf"
+    assert content_digest(*parts, manifest.increments, manifest.tables) == without
     for vocabulary in manifest.vocabularies.values():
         assert vocabulary.digest == vocabulary_digest(vocabulary.oov_buckets, vocabulary.columns, vocabulary.shards)
 
@@ -68,7 +77,7 @@ def test_the_digest_ignores_where_files_lie_but_not_what_they_hold(manifest: Man
         changed = train.model_copy(update={"shards": (train.shards[0].model_copy(update=shard), *train.shards[1:])})
         splits = manifest.splits | {"train": changed}
         parts = manifest.features, manifest.layout, manifest.vocabularies, splits
-        return content_digest(*parts, manifest.increments, manifest.tables)
+        return content_digest(*parts, manifest.increments, manifest.tables, manifest.tails)
 
     assert digest(path="11aa/elsewhere.tfrecord") == manifest.digest
     # A shard of another increment has other columns.
@@ -197,6 +206,11 @@ REFUSALS: list[tuple[str, Edit, str, str]] = [
     ("other feature", put("increments.0.features.4.name", "t"), "document", "increment 11aa to have the manifest's"),
     ("parent vocabulary", put("vocabularies.item.parent", "0" * 64), "vocabularies.item", "the digest of the last"),
     ("fewer tokens", put("vocabularies.item.ancestors.0.tokens", 4), "vocabularies.item", "ancestors with ever more"),
+    # what is kept for rows to come
+    ("tail keys", put("tails.keys", 2), "tails", "expected keys equal to the sum over the files, 3"),
+    ("tail events", put("tails.files.0.events", 3), "tails", "expected events equal to the sum over the files, 5"),
+    ("tail partition", put("tails.files.1.partition", 2), "tails", "expected files of ascending partitions below 2^1"),
+    ("events seen", put("tails.seen", 5), "tails", "expected at least the 6 events kept"),
     ("nullable list", put("features.2.nullable", True), "features.2", "a list feature cannot be nullable"),
 ]
 

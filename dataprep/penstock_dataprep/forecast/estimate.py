@@ -8,7 +8,7 @@ from penstock_dataprep.forecast.sampled import Sampled, Tokens
 from penstock_dataprep.order.shuffle import shard_count
 from penstock_dataprep.order.split import SPLITS
 from penstock_dataprep.spec.columns import VocabularySpec
-from penstock_dataprep.spec.lists import list_columns
+from penstock_dataprep.spec.lists import ListSpec, list_columns
 from penstock_dataprep.spec.spec import Spec, SplitSpec
 from penstock_dataprep.spec.targets import Target
 from penstock_dataprep.statistics.facts import FeatureFacts
@@ -17,6 +17,7 @@ from penstock_shared.layout import WIDTH_BYTES, Column, Storage, narrowest_integ
 from penstock_shared.tokens import first_token_id
 
 LARGEST_ID = 2**31 - 1
+KEPT_KEY_BYTES = 12  # of a key whose events are kept: its hash, and how many were seen
 
 
 def distinct_in(tokens: Tokens, rows_sampled: int, rows: float) -> float:
@@ -108,13 +109,16 @@ def estimate(
         ),
         Line("dataset", written * row_bytes, "bytes", f"{written:,.0f} {unit}s x {row_bytes:.2f} bytes, layout blocks"),
     ]
+    kept = _kept_events(spec, sampled, columns, valid, tokens)
+    lines += kept
     shares = split_shares(spec.split, rows_per_user)
     for name, share in shares.items():
         held = round(written * share)
         shards = shard_count(held, columns, list_bytes, spec.output.shard_bytes, spec.output.rows_per_block)
         how = f"{written:,.0f} x {share:.3f} = {held:,} {unit}s, shard_bytes {spec.output.shard_bytes:,}"
         lines.append(Line(f"shards of {name}", shards, "shards", how))
-    return Size(valid, values, written * row_bytes, tuple(lines))
+    kept_bytes = sum(line.value for line in kept if line.unit == "bytes")
+    return Size(valid, values, written * row_bytes + kept_bytes, tuple(lines))
 
 
 def _vocabulary(name: str, rules: VocabularySpec, sampled: Sampled, rows: float) -> tuple[float, list[Line]]:
@@ -147,12 +151,38 @@ def _list_lengths(spec: Spec, rows: float, tokens: dict[str, float]) -> tuple[in
     rules = spec.list_rules
     if rules is None:
         return 0, 0.0
-    column = spec.columns[rules.key]
-    keys = tokens.get(column.vocabulary if isinstance(column.vocabulary, str) else rules.key, 0.0)
+    keys = _keys(spec, rules, tokens)
     per_key = rows / keys if keys else float(rules.length)
     # Of each key's rows, the first has none before it and the last all the others.
     mean = per_key if spec.sequences is not None else (per_key - 1) / 2
     return rules.length, max(0.0, min(float(rules.length), mean))
+
+
+def _keys(spec: Spec, rules: ListSpec, tokens: dict[str, float]) -> float:
+    """Return how many values the key of lists has."""
+    column = spec.columns[rules.key]
+    return tokens.get(column.vocabulary if isinstance(column.vocabulary, str) else rules.key, 0.0)
+
+
+def _kept_events(
+    spec: Spec, sampled: Sampled, columns: tuple[Column, ...], rows: float, tokens: dict[str, float]
+) -> list[Line]:
+    """Return what is kept for the histories of rows appended later."""
+    rules = spec.history
+    if rules is None or rules.tail_length == 0:
+        return []
+    keys = _keys(spec, rules, tokens)
+    events = min(rows, keys * rules.tail_length)
+    times = sampled.facts.features.get(spec.role("time") or "", FeatureFacts())
+    widths = [WIDTH_BYTES[column.storage] for column in columns if column.name in list_columns(spec)]
+    widths.append(WIDTH_BYTES[narrowest_integer(int(times.smallest or 0), int(times.largest or 0))])
+    of_key = KEPT_KEY_BYTES + WIDTH_BYTES[narrowest_length(rules.tail_length)] * len(widths)
+    how = f"{events:,.0f} x {sum(widths)} bytes + {keys:,.0f} values of {rules.key} x {of_key}, without their tokens"
+    most = f"at most {rules.tail_length:,} of each of {keys:,.0f} values of {rules.key}, and no more than there are"
+    return [
+        Line("events kept", events, "events", most),
+        Line("kept for appends", events * sum(widths) + keys * of_key, "bytes", how),
+    ]
 
 
 def _columns(

@@ -6,36 +6,36 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from penstock_dataprep.histories.partitions import partition_of
 from penstock_dataprep.order.split import Splitter
 from penstock_dataprep.rows.mapping import Segment, code_ids, map_columns
-from penstock_dataprep.rows.staged import PLACE, Staged, read_rows, read_tokens
+from penstock_dataprep.rows.staged import PLACE, Staged, StagedRows, read_rows, read_tokens
 from penstock_dataprep.spec.targets import Target
 from penstock_dataprep.storage.scratch import Scratch
 from penstock_dataprep.vocabularies.numbering import Numbering
 from penstock_shared.layout import Column
+from penstock_shared.tokens import FIRST_OOV_ID, first_token_id
 from penstock_shared.transforms import Transform
 
 KEY, SPLIT, TIME = "\x00key", "\x00split", "\x00time"
-EVENTS_PER_PARTITION = 1 << 18
-# Past 2^12 partitions they grow instead, so that a batch's pieces do not become too small to move.
-MOST_PARTITION_BITS = 12
+# Of events that were kept: how many earlier ones of the key were not, and what a value outside the vocabulary is.
+DROPPED, TOKEN_PREFIX = "\x00dropped", "\x00token."
 
 
 @dataclass(frozen=True)
 class EventPlan:
-    """Say what an event carries: `targets` are its columns; `key` and `time` name those that put it in order."""
+    """Say what an event carries: `targets` are its columns; `key` and `time` name those that put it in order.
+
+    Beside the ids of `with_tokens` go the tokens that are outside the vocabulary.
+    """
 
     targets: tuple[Target, ...]
     columns: tuple[Column, ...]
     transforms: dict[str, Transform]
     key: str
     time: str
+    with_tokens: tuple[str, ...]
     partition_bits: int
-
-
-def partition_bits(events: int) -> int:
-    """Return the number of leading hash bits that cut events into partitions by their key."""
-    return min(MOST_PARTITION_BITS, max(0, (-(-events // EVENTS_PER_PARTITION) - 1).bit_length()))
 
 
 def map_events(
@@ -61,10 +61,14 @@ def map_events(
         SPLIT: pa.array(splitter.assign(staged, rows, scratch)),
         TIME: pa.array(rows.columns[plan.time].numbers),
         **columns,
+        **{
+            TOKEN_PREFIX + target.name: _tokens_outside(staged, rows, target, columns, numberings, scratch)
+            for target in plan.targets
+            if target.name in plan.with_tokens
+        },
     }
     table = pa.RecordBatch.from_arrays(list(events.values()), names=list(events))
-    # Two shifts, because one by 64 is undefined.
-    partitions = ((keys >> np.uint64(1)) >> np.uint64(63 - plan.partition_bits)).astype(np.uint16)
+    partitions = partition_of(keys, plan.partition_bits)
     order = np.argsort(partitions, kind="stable")
     found, starts = np.unique(partitions[order], return_index=True)
     dealt, file = table.take(pa.array(order)), f"keyed/{staged.label}"
@@ -73,3 +77,23 @@ def map_events(
     scratch.write_batches(file, pieces)
     segments = [Segment(file, position, piece.num_rows) for position, piece in enumerate(pieces)]
     return list(zip(found.tolist(), segments, strict=True))
+
+
+def outside(ids: np.ndarray, oov_buckets: int) -> np.ndarray:
+    """Return which ids are of values outside the vocabulary."""
+    return (ids >= FIRST_OOV_ID) & (ids < first_token_id(oov_buckets))
+
+
+def _tokens_outside(
+    staged: Staged,
+    rows: StagedRows,
+    target: Target,
+    columns: dict[str, pa.Array],
+    numberings: dict[str, Numbering],
+    scratch: Scratch,
+) -> pa.Array:
+    """Return the token of each value outside the vocabulary, null for all others."""
+    numbering = numberings[target.vocabulary or ""]
+    is_outside = outside(columns[target.name].to_numpy(), numbering.rules.oov_buckets)
+    codes = pa.array(rows.columns[target.name].numbers, mask=~is_outside)
+    return read_tokens(staged, target.name, scratch)[0].take(codes)

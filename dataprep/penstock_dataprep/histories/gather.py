@@ -27,13 +27,16 @@ def gather(
 
     `collected` names the column behind each list feature, and no list has more than `longest` values.
     """
-    events, windows = scratch.read_batch(arranged.events_file), scratch.read_batch(arranged.windows_file)
+    if not sum(arranged.rows.values()):
+        return []
+    rows, events = scratch.read_batch(arranged.rows_file), scratch.read_batch(arranged.events_file)
+    windows = scratch.read_batch(arranged.windows_file)
     rows_per_slice = max(1, VALUES_PER_SLICE // longest)
     dealt: list[tuple[int, Segment]] = []
     for number, start in enumerate(range(0, windows.num_rows, rows_per_slice)):
         window = windows.slice(start, rows_per_slice)
         order, found, edges = _deal(window.column(SPLIT).to_numpy(), window.column(PLACE).to_numpy(), design)
-        table = _rows(events, window.take(pa.array(order)), collected, design.columns)
+        table = _rows(rows, events, window.take(pa.array(order)), collected, design.columns)
         pieces = [table.slice(at, end - at) for at, end in itertools.pairwise(edges.tolist())]
         file = f"gathered/{arranged.partition:05d}.{number:05d}"
         scratch.write_batches(file, pieces)
@@ -43,7 +46,11 @@ def gather(
 
 
 def _rows(
-    events: pa.RecordBatch, window: pa.RecordBatch, collected: dict[str, str], columns: tuple[Column, ...]
+    rows: pa.RecordBatch,
+    events: pa.RecordBatch,
+    window: pa.RecordBatch,
+    collected: dict[str, str],
+    columns: tuple[Column, ...],
 ) -> pa.RecordBatch:
     lengths = window.column("length").to_numpy()
     taken = members(window.column("start").to_numpy(), lengths)
@@ -55,7 +62,7 @@ def _rows(
             stored = numbers.astype(SEGMENT_DTYPES[column.storage], copy=False)
             arrays.append(pa.ListArray.from_arrays(offsets, pa.array(stored)))
         else:
-            arrays.append(events.column(column.name).take(window.column("event")))
+            arrays.append(rows.column(column.name).take(window.column("row")))
     return pa.RecordBatch.from_arrays(arrays, names=[PLACE, *(column.name for column in columns)])
 
 

@@ -25,15 +25,15 @@ class Windows:
 def history_windows(keys: np.ndarray, times: np.ndarray, length: int) -> Windows:
     """Return for each event the latest `length` events of its key from before its time."""
     events = np.arange(len(keys))
-    is_first = _changes(keys)
+    is_first = changes(keys)
     first_of_key = np.maximum.accumulate(np.where(is_first, events, 0))
-    first_of_moment = np.maximum.accumulate(np.where(is_first | _changes(times), events, 0))
+    first_of_moment = np.maximum.accumulate(np.where(is_first | changes(times), events, 0))
     return Windows(events, np.maximum(first_of_key, first_of_moment - length), first_of_moment)
 
 
 def sequence_windows(keys: np.ndarray, splits: np.ndarray, length: int) -> Windows:
     """Return runs of at most `length` events of one key and split, cut from the end of its events."""
-    firsts = np.flatnonzero(_changes(keys) | _changes(splits))
+    firsts = np.flatnonzero(changes(keys) | changes(splits))
     ends = np.append(firsts[1:], len(keys))
     runs = -(-(ends - firsts) // length)
     owners = np.repeat(np.arange(len(firsts)), runs)
@@ -49,6 +49,6 @@ def members(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
 
 
-def _changes(values: np.ndarray) -> np.ndarray:
-    """Return where a value differs from the one before it, true for the first."""
+def changes(values: np.ndarray) -> np.ndarray:
+    """Return whether each value differs from the one before it, true for the first."""
     return np.append(True, values[1:] != values[:-1])[: len(values)]

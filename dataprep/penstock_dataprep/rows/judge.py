@@ -30,6 +30,24 @@ def check_facts(facts: Facts, job: Job) -> None:
     raise DataRefused("\n".join(lines))
 
 
+def check_late(facts: Facts, late: int, job: Job) -> None:
+    """Raise DataRefused where more rows come too late for their histories than may be left out."""
+    left_out, allowed = facts.rejected.total() + late, job.spec.max_reject_fraction
+    if late == 0 or left_out <= allowed * facts.read:
+        return
+    assert job.spec.history is not None
+    assert job.parent is not None
+    assert job.parent.tails is not None
+    key, kept = job.spec.history.key, job.parent.tails.kept
+    raise DataRefused(
+        f"{late} of {facts.read} rows come too late for their history: the versions up to "
+        f"{job.parent.version} hold so many events of their {key} that are not earlier, that of the latest "
+        f"{kept} kept too few are. max_reject_fraction allows to leave out {allowed:.2%} of the rows, broken ones "
+        "included. Leave late rows out of the source, raise max_reject_fraction, or build all rows anew, with more "
+        "history.kept; nothing was published."
+    )
+
+
 def _describe(job: Job, column: str, reason: str, value: str) -> str:
     target = next(target for target in job.targets if target.name == column)
     expected = {

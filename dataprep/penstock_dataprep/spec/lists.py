@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from penstock_dataprep.spec.spec import Spec
 
 LONGEST_LIST = 2**16 - 1
+MOST_KEPT = 2**20
 HISTORY_PREFIX = "history_"
 
 
@@ -28,7 +29,16 @@ class HistorySpec(ListSpec):
 
     Rows at the very time of a row are not in its history, nor it in theirs. Every earlier row counts, whatever its
     split: specs where a row of a later split could come before a row of an earlier one are refused.
+    The latest `kept` rows of each key are kept with the version, so that rows appended to it get their histories: by
+    default twice `length`, so that some may come late; 0 for a version that nothing is appended to.
     """
+
+    kept: Annotated[int, Field(ge=0, le=MOST_KEPT)] | None = None
+
+    @property
+    def tail_length(self) -> int:
+        """Return how many events of each key are kept at most."""
+        return 2 * self.length if self.kept is None else self.kept
 
 
 class SequencesSpec(ListSpec):
@@ -57,6 +67,8 @@ def list_faults(spec: "Spec") -> Iterator[str]:
         if rules is not None:
             yield from _faults(spec, place, rules)
     if spec.history is not None:
+        if 0 < spec.history.tail_length < spec.history.length:
+            yield f"history.kept: found {spec.history.kept}, expected 0, or at least length, {spec.history.length}"
         yield from _name_faults(spec.history, spec.columns)
         yield from _leak_faults(spec, spec.history)
 

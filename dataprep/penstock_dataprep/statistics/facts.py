@@ -110,7 +110,7 @@ class Facts:
 
     `tokens` is, by vocabulary, the sum over staged batches of their distinct tokens.
     `reject_files` are where the rejected rows were written. `copies` counts rows dropped as copies of others before any
-    row was dealt to a shard.
+    row was dealt to a shard, `late` those left out because their history is no longer known.
     """
 
     read: int = 0
@@ -121,6 +121,7 @@ class Facts:
     tokens: Counter[str] = field(default_factory=Counter)
     reject_files: tuple[File, ...] = ()
     copies: int = 0
+    late: int = 0
 
     @property
     def valid(self) -> int:
@@ -157,6 +158,7 @@ class Facts:
             tokens=self.tokens + other.tokens,
             reject_files=tuple(sorted(self.reject_files + other.reject_files, key=lambda file: file.path)),
             copies=self.copies + other.copies,
+            late=self.late + other.late,
         )
 
 

@@ -14,6 +14,7 @@ from penstock_dataprep.histories.gather import gather as gather_partition
 from penstock_dataprep.job import Job
 from penstock_dataprep.order.split import Splitter
 from penstock_dataprep.progress import BOARD
+from penstock_dataprep.rows.judge import check_late
 from penstock_dataprep.rows.mapping import Segment
 from penstock_dataprep.rows.staged import Staged
 from penstock_dataprep.rows.transform import Measures
@@ -56,16 +57,18 @@ def _plan(job: Job, facts: Facts, measures: Measures, numbered: list[tuple[str, 
     targets = event_targets(job.spec, job.targets)
     transforms = settle_after(job.parent.features if job.parent else (), targets, measures)
     columns = tuple(make_column(target, facts, dict(numbered), transforms.get(target.name)) for target in targets)
-    return events.EventPlan(targets, columns, transforms, rules.key, time, events.partition_bits(facts.valid))
+    tokens = tuple(job.token_vocabularies()) if job.spec.history and job.spec.history.tail_length else ()
+    bits = job.key_partition_bits(facts.valid)
+    return events.EventPlan(targets, columns, transforms, rules.key, time, tokens, bits)
 
 
-def arrange(job: Job, grouped: tuple[int, Iterable[Segment]]) -> Iterator[Arranged]:
+def arrange(job: Job, grouped: tuple[int, dict[str, Iterable[Segment]]]) -> Iterator[Arranged]:
     """Yield a description of one partition whose events are in order."""
     partition, segments = grouped
     note = f"arrange/{partition:05d}"
     arranged = recall(job.scratch, note, ARRANGED)
     if arranged is None:
-        arranged = arrange_partition(partition, list(segments), job.spec, job.scratch)
+        arranged = arrange_partition(partition, list(segments["rows"]), list(segments["older"]), job.spec, job.scratch)
         remember(job.scratch, note, ARRANGED, arranged)
     yield arranged
 
@@ -85,8 +88,9 @@ def measure(job: Job, _: None, facts: Facts, partitions: list[Arranged]) -> Iter
         name: replace(facts.features[column], rows=rows, nulls=0, values=listed, longest=longest)
         for name, column in list_columns(job.spec).items()
     }
-    copies = sum(arranged.copies for arranged in partitions)
-    yield replace(facts, features=facts.features | lists, copies=copies)
+    copies, late = (sum(getattr(arranged, name) for arranged in partitions) for name in ("copies", "late"))
+    check_late(facts, late, job)
+    yield replace(facts, features=facts.features | lists, copies=copies, late=late)
 
 
 def gather(job: Job, arranged: Arranged, design: Design) -> Iterator[tuple[int, Segment]]:

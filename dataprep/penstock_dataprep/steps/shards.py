@@ -23,6 +23,7 @@ from penstock_dataprep.versions.publish import publish_manifest
 from penstock_dataprep.vocabularies.numbering import Numbering
 from penstock_shared.layout import RecordLayout
 from penstock_shared.manifest import Table
+from penstock_shared.tails import TailFile
 from penstock_shared.vocabularies import VocabularyShard
 
 Part = Slice | Segment
@@ -117,7 +118,10 @@ def publish(
     numbered: list[tuple[str, Numbering]],
     vocabulary_shards: list[tuple[str, int, VocabularyShard]],
     shards: list[shard.WrittenShard],
+    tail_files: list[TailFile],
     tables: list[tuple[str, Table]],
 ) -> Iterator[str]:
     """Yield the path of the published manifest."""
-    yield publish_manifest(job, facts, splitter, design, dict(numbered), vocabulary_shards, shards, dict(tables))
+    yield publish_manifest(
+        job, facts, splitter, design, dict(numbered), vocabulary_shards, shards, tail_files, dict(tables)
+    )

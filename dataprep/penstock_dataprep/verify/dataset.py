@@ -16,6 +16,7 @@ from penstock_dataprep.verify.rejects import verify_rejects
 from penstock_dataprep.verify.request import verify_request
 from penstock_dataprep.verify.shard import Checked, verify_shard
 from penstock_dataprep.verify.table import verify_table
+from penstock_dataprep.verify.tails import verify_tails
 from penstock_dataprep.verify.times import verify_times
 from penstock_dataprep.verify.vocabulary import verify_vocabulary
 from penstock_dataprep.versions.append import increments_of
@@ -34,8 +35,8 @@ def verify(manifest: Manifest, path: str) -> int:
 
     What a dataset does not hold is taken on trust: how many rows were read and filtered beyond those written and
     rejected; what was in the source; in which split a row belongs, unless split by time; what was measured for a
-    transform; which of a table's ids had no entity; and a vocabulary's `counted_values` and counts where not all the
-    rows that were counted are there (see Tally).
+    transform; which of a table's ids had no entity; which events of a key are kept (see verify_tails); and a
+    vocabulary's `counted_values` and counts where not all the rows that were counted are there (see Tally).
 
     Raises DataRefused naming the first file, and the byte or field in it, that is not as claimed.
     """
@@ -50,7 +51,8 @@ def verify(manifest: Manifest, path: str) -> int:
         tokens = {name: pool.submit(verify_vocabulary, manifest, base, name) for name in manifest.vocabularies}
         tables = [pool.submit(verify_table, manifest, base, name) for name in manifest.tables]
         rejects = pool.submit(verify_rejects, manifest.rejects, manifest.accounting, base, path)
-        claims = sum(check.result() for check in (*tables, rejects))
+        tails = pool.submit(verify_tails, manifest, base)
+        claims = sum(check.result() for check in (*tables, rejects, tails))
         claims += sum(check.result()[0] for check in tokens.values())
         found = [(name, check.result()) for name, check in checks]
     claims += 3 * len(found)

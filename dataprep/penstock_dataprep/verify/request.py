@@ -45,6 +45,9 @@ def _claims(manifest: Manifest, spec: Spec) -> Iterator[Claim]:
     yield from _features(manifest, spec)
     if manifest.shuffle.certificate is not None:
         yield "shuffle.certificate.limit_z", manifest.shuffle.certificate.limit_z, LIMIT_Z
+    if manifest.tails is not None:
+        yield "tails.key", manifest.tails.key, spec.history and spec.history.key
+        yield "tails.kept", manifest.tails.kept, spec.history and spec.history.tail_length
 
 
 def _request(manifest: Manifest) -> Iterator[Claim]:

@@ -12,6 +12,7 @@ from penstock_shared.files import File
 from penstock_shared.manifest import Accounting, Certificate, Increment, Manifest
 
 TOO_OLD = "older than keep_last"
+LATE = "too late for its history"
 
 
 @dataclass(frozen=True)

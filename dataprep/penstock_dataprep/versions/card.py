@@ -4,7 +4,15 @@ import html
 from collections.abc import Iterable
 
 from penstock_dataprep.versions.diff import drift_table
-from penstock_dataprep.versions.show import all_drift, curve_table, describe_source, oov_table, show_rows, stored_as
+from penstock_dataprep.versions.show import (
+    all_drift,
+    curve_table,
+    describe_source,
+    oov_table,
+    show_rows,
+    show_tails,
+    stored_as,
+)
 from penstock_shared.manifest import Manifest
 
 STYLE = """
@@ -75,6 +83,7 @@ def render_card(manifest: Manifest) -> str:
                 for name, split in manifest.splits.items()
             ],
         ),
+        *([] if manifest.tails is None else [f"<p>It {html.escape(show_tails(manifest.tails))}.</p>"]),
     ]
     head = f'<meta charset="utf-8"><title>{html.escape(manifest.name)}</title><style>{STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(sections)}</body></html>\n'

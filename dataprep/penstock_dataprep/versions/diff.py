@@ -55,6 +55,8 @@ def _claims(manifest: Manifest) -> dict[str, Any]:
         name: {"rows": held["rows"], "rule": held["rule"], "shards": len(held["shards"])}
         for name, held in document["splits"].items()
     }
+    if document["tails"] is not None:
+        kept["tails"] = {key: document["tails"][key] for key in ("kept", "keys", "events", "seen")}
     return dict(_flatten("", kept))
 
 

@@ -19,9 +19,9 @@ LEAVE_LAST = (
     "split: by leave_last cannot be appended: which rows are a user's last is known only over all rows, and those of "
     "version {version} are in their shards; split the new rows by time or entity_hash, or build all rows anew"
 )
-HISTORY = (
-    "history: cannot be appended: the rows of version {version} are not read again, and histories of new rows would "
-    "lack what came before; build all rows anew, or append sequences"
+NO_TAILS = (
+    "history: {path} keeps no events for the histories of new rows: it was built with history.kept: 0, or before any "
+    "version kept them; build all rows anew once, and append from then on"
 )
 
 
@@ -56,8 +56,8 @@ def check_parent(spec: Spec, path: str, root: str) -> Manifest:
         differing += _differences(old, new, f"tables.{name}.columns")
     if differing:
         raise UserMistake("\n".join(f"{key}: found {new!r}, but {where} {old!r}" for key, old, new in differing))
-    if spec.history is not None:
-        raise UserMistake(HISTORY.format(version=parent.version))
+    if spec.history is not None and parent.tails is None:
+        raise UserMistake(NO_TAILS.format(path=path))
     if isinstance(spec.split, LeaveLastSplit):
         raise UserMistake(LEAVE_LAST.format(version=parent.version))
     if isinstance(spec.split, EntityHashSplit) and spec.split != held.split:
@@ -113,6 +113,8 @@ def last_place(targets: tuple[Target, ...], parent: Manifest) -> int:
 def _binding(spec: Spec) -> dict[str, Any]:
     """Return what all versions of a dataset have in common."""
     document = spec.model_dump(mode="json", by_alias=True)
+    if document["history"] is not None:
+        del document["history"]["kept"]
     return {
         "columns": {"order": list(document["columns"]), **document["columns"]},
         "output": {key: document["output"][key] for key in ("layout", "rows_per_block")},

@@ -10,10 +10,11 @@ from penstock_dataprep.statistics.drift import drifts
 from penstock_dataprep.statistics.facts import Facts
 from penstock_dataprep.statistics.limits import check_limits
 from penstock_dataprep.storage.files import create_bytes, exists, join, read_bytes, write_bytes
-from penstock_dataprep.versions.append import Content, append
+from penstock_dataprep.versions.append import LATE, Content, append
 from penstock_dataprep.versions.card import render_card
 from penstock_dataprep.versions.listing import Listing, measured, merged_sketches, read_listings, write_split
 from penstock_dataprep.versions.provenance import git_commit
+from penstock_dataprep.versions.tails import describe_tails
 from penstock_dataprep.vocabularies.numbering import Numbering
 from penstock_shared.digests import content_digest
 from penstock_shared.errors import DataRefused, UserMistake
@@ -29,6 +30,7 @@ from penstock_shared.manifest import (
     load_manifest,
 )
 from penstock_shared.origin import Parent, Tool
+from penstock_shared.tails import TailFile
 from penstock_shared.vocabularies import VocabularyShard
 
 CARD_NAME = "card.html"
@@ -42,6 +44,7 @@ def publish_manifest(
     numberings: dict[str, Numbering],
     vocabulary_shards: list[tuple[str, int, VocabularyShard]],
     shards: list[WrittenShard],
+    tail_files: list[TailFile],
     tables: dict[str, Table],
 ) -> str:
     """Write block indexes, statistics, card and manifest, and return the manifest's path.
@@ -73,6 +76,7 @@ def publish_manifest(
         content = append(content, parent, older, job.version, job.created, job.spec.split, job.spec.keep_last)
     check_limits(job.spec, sketches, drifted, tables)
     splits = {name: write_split(listing, name, job.base, job.version) for name, listing in content.listings.items()}
+    tails = describe_tails(job, design, facts, tail_files)
     layout = RecordLayout(kind=job.spec.output.layout, rows_per_block=job.spec.output.rows_per_block)
     manifest = Manifest(
         format_version=f"{FORMAT_MAJOR}.{FORMAT_MINOR}",
@@ -80,7 +84,7 @@ def publish_manifest(
         version=job.version,
         created=job.created,
         fingerprint=job.fingerprint,
-        digest=content_digest(content.features, layout, vocabularies, splits, content.increments, tables),
+        digest=content_digest(content.features, layout, vocabularies, splits, content.increments, tables, tails),
         source=job.origin.entry(facts.read, job.source_columns),
         spec=job.spec.model_dump(mode="json", by_alias=True),
         features=content.features,
@@ -95,6 +99,7 @@ def publish_manifest(
         parent=None if parent is None else Parent(version=parent.version, digest=parent.digest),
         increments=content.increments,
         drift=drifted,
+        tails=tails,
     )
     _publish(job.manifest_path, manifest)
     return job.manifest_path
@@ -118,16 +123,19 @@ def _publish(path: str, manifest: Manifest) -> None:
 
 
 def _balanced(job: Job, facts: Facts, own: dict[str, Listing], copies: int) -> Accounting:
-    written = sum(listing.source_rows for listing in own.values())
-    if written + copies != facts.valid:
+    written, filtered = sum(listing.source_rows for listing in own.values()), copies + facts.late
+    if written + filtered != facts.valid:
         raise DataRefused(
             f"{job.folder}: the rows do not balance: {facts.read} read, {facts.rejected.total()} rejected, "
-            f"{copies} filtered, but {written} written; nothing was published. Did the source change during the build?"
+            f"{filtered} filtered, but {written} written; nothing was published. Did the source change meanwhile?"
         )
     return Accounting(
         read=facts.read,
         written=written,
-        filtered={"duplicate": copies} if job.spec.duplicates == "drop" else {},
+        filtered={
+            **({"duplicate": copies} if job.spec.duplicates == "drop" else {}),
+            **({LATE: facts.late} if facts.late else {}),
+        },
         rejected=dict(sorted(facts.rejected.items())),
     )
 

@@ -7,6 +7,7 @@ from penstock_shared.manifest import Certificate, Manifest
 from penstock_shared.origin import FileSource, Source
 from penstock_shared.sketches import FeatureDrift
 from penstock_shared.splits import Split
+from penstock_shared.tails import Tails
 
 
 def describe(manifest: Manifest) -> str:
@@ -82,6 +83,8 @@ def describe(manifest: Manifest) -> str:
         "",
         f"shuffle seed {manifest.shuffle.seed}, {_verdict(manifest)}",
     ]
+    if manifest.tails is not None:
+        lines.append(show_tails(manifest.tails))
     if drifted := all_drift(manifest):
         parent = manifest.parent.version if manifest.parent else ""
         lines += ["", f"against version {parent}", text_table(*drift_table(drifted))]
@@ -96,6 +99,14 @@ def stored_as(feature: Feature) -> str:
 def show_rows(split: Split) -> str:
     """Return the source rows of a split, and the sequences that hold them."""
     return f"{split.source_rows:,} in {split.rows:,} sequences" if split.holds_sequences else f"{split.rows:,}"
+
+
+def show_tails(tails: Tails) -> str:
+    """Return what is kept for the histories of rows to come, in a line."""
+    return (
+        f"keeps {tails.events:,} events in {tails.bytes:,} bytes for histories of rows appended later: of each of "
+        f"{tails.keys:,} values of {tails.key} the latest {tails.kept:,}"
+    )
 
 
 def curve_table(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
