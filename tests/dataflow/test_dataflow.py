@@ -13,7 +13,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -23,7 +22,7 @@ from logs import PLAIN_COLUMNS, plain_log, plain_spec, run, write_parquet, write
 from patience import PATIENCE_SECONDS
 from test_read import bigquery_spec
 
-from penstock_dataprep.storage.files import read_bytes
+from penstock_dataprep.storage.files import filesystem, read_bytes
 from penstock_shared.manifest import load_manifest
 
 DAYS, ROWS_A_DAY = 3, 500
@@ -50,7 +49,8 @@ def flags(dataflow: Dataflow) -> list[str]:
 
 def objects(url: str) -> dict[str, bytes]:
     """Return the objects under a URL, by their paths below it, but for what tells when they were made."""
-    system, inner = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    # Not by fsspec's own cache, which keeps filesystems of emulators that other tests ran.
+    system, inner = filesystem(url)
     found = {path.removeprefix(inner).lstrip("/"): path for path in system.find(inner)}
     dated = ("manifest.json", "card.html", "builder")
     return {name: system.cat_file(path) for name, path in found.items() if not name.endswith(dated)}
