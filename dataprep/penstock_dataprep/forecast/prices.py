@@ -22,16 +22,16 @@ class Assumption(NamedTuple):
 
 ASSUMPTIONS: dict[str, Assumption] = {
     "rows_per_second_per_vcpu": Assumption(
-        650_000, "rows/s", "2026-11-20", "benchmarks/scale.py: 100M rows of 4 columns, a local disk, 2 cores, halved"
+        1_150_000, "rows/s", "2026-11-20", "benchmarks/scale.py: 100M rows of 4 columns, a local disk, 2 cores, halved"
     ),
     "columns_measured": Assumption(
         4, "columns", "2026-11-20", "benchmarks/prepare.py; time is taken to grow with them"
     ),
     "scratch_bytes_per_row": Assumption(
-        100,
+        80,
         "bytes",
         "2026-11-20",
-        "measured on a log of 4 columns (README, What a build needs); taken to grow with them",
+        "60 were measured on a log of 4 columns, and rows are written once more in a bucket; taken to grow with them",
     ),
     "cloud_efficiency": Assumption(0.5, "", "2026-11-20", f"{ASSUMED}: what buckets and other workers leave of a rate"),
     "workers": Assumption(50, "workers", "2026-11-20", f"{ASSUMED}: what --max_num_workers allows"),
