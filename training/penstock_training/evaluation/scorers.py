@@ -50,7 +50,7 @@ def model_scorer(model: Recommender, items: int) -> Scorer:
                 for start, stop in _pieces(len(users))
             ]
         queries = np.concatenate(found)
-        if not _largest(queries) * largest_candidate * queries.shape[1] < np.finfo(np.float32).max:
+        if not _largest(queries) * largest_candidate * queries.shape[1] < float(np.finfo(np.float32).max):
             raise NotFinite(
                 f"model {model.name}: not all of its scores are finite numbers, so training has diverged; lower "
                 "optimizer.*.learning_rate and fit into a new --workdir"

@@ -37,9 +37,9 @@ def pull(shards: list[tf.Variable], layout: Any, copy: tf.Variable) -> None:
 def push(copy: tf.Variable, layout: Any, shards: list[tf.Variable]) -> None:
     """Set the chips' shards from a table [rows, width]; what pads them stays, since no root of it may become zero."""
     for chip, shard in enumerate(shards):
-        held = np.array(shard)
+        held = shard.numpy().copy()
         for there, here in _pieces(layout, chip):
-            held[there, : copy.shape[1]] = copy[here]
+            held[there, : copy.shape[1]] = copy[here].numpy()
         shard.assign(held)
 
 
